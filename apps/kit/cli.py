@@ -1,0 +1,169 @@
+"""The command line of a pattern: `python -m apps.<pattern> <component or client> …`.
+
+Every option may also come from the environment as `<PATTERN>_<COMMAND>_<OPTION>`, which is how a
+unit's options file gives them; `--help` shows it. A failed call ends with the exit status of what
+is known: 3 refused, 4 rejected, 5 unknown (see `apps.kit.outcome`); 2 is a wrong command line.
+"""
+
+from __future__ import annotations
+
+import functools
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import click
+
+from apps.kit.address import Address
+from apps.kit.events import Events
+from apps.kit.outcome import CallFailed
+
+P = ParamSpec("P")
+F = TypeVar("F", bound=Callable[..., Any])
+
+PORT = click.IntRange(1, 65535)
+
+
+class AddressType(click.ParamType[Address]):
+    """`host:port`, or `host` alone where there is a default port."""
+
+    name = "host[:port]"
+
+    def __init__(self, default_port: int | None = None) -> None:
+        """`default_port` is taken where none is written."""
+        self._default_port = default_port
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Address:
+        """Read the address; the error says what is wrong with it."""
+        if isinstance(value, Address):
+            return value
+        try:
+            return Address.parse(str(value), self._default_port)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class PeerType(click.ParamType[tuple[str, Address]]):
+    """`name=host:port`."""
+
+    name = "name=host:port"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, Address]:
+        """Read the pair; the error says what is wrong with it."""
+        if isinstance(value, tuple):
+            return value
+        name, equals, address = str(value).partition("=")
+        try:
+            if not name or not equals:
+                raise ValueError(f"{value!r} is not name=host:port")
+            return name, Address.parse(address)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Call(click.Command):
+    """A command that ends with the exit status of what is known about a failed call."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it; a failed call is one line for a person, and its exit status."""
+        try:
+            return super().invoke(ctx)
+        except CallFailed as error:
+            click.echo(f"{type(error).__name__.lower()}: {error}", err=True)
+            ctx.exit(error.exit_status)
+
+
+class Pattern(click.Group):
+    """The commands of one pattern: its components, and the clients a person types."""
+
+    def __init__(self, name: str, about: str | None) -> None:
+        """`about` is the pattern's docstring."""
+        super().__init__(
+            name=name,
+            help=about,
+            context_settings={
+                "auto_envvar_prefix": name.upper(),
+                "show_default": True,
+                "help_option_names": ["-h", "--help"],
+                "max_content_width": 100,
+            },
+        )
+        self.pattern = name
+        self.components: dict[str, click.Command] = {}
+
+    def component(
+        self, function: Callable[Concatenate[Events, P], None]
+    ) -> Callable[Concatenate[Events, P], None]:
+        """Register a service: it gets its `Events` first, and its options."""
+        command = self._register(function, click.Command, as_client=False)
+        self.components[str(command.name)] = command
+        return function
+
+    def client(
+        self, function: Callable[Concatenate[Events, P], None]
+    ) -> Callable[Concatenate[Events, P], None]:
+        """Register a client: as a component, with `--json` for programs."""
+        self._register(function, Call, as_client=True)
+        return function
+
+    def _register(
+        self,
+        function: Callable[Concatenate[Events, P], None],
+        kind: type[click.Command],
+        *,
+        as_client: bool,
+    ) -> click.Command:
+        name = function.__name__.replace("_", "-")
+
+        @functools.wraps(function)
+        def run(*args: P.args, **kwargs: P.kwargs) -> None:
+            node = str(kwargs.pop("node"))
+            text = as_client and not kwargs.pop("json")
+            function(Events(self.pattern, name, node, text=text), *args, **kwargs)
+
+        command = click.command(name, cls=kind)(run)
+        command.params.append(
+            click.Option(
+                ["--node"],
+                default=socket.gethostname,
+                show_default="this host's name",
+                help="Who writes the events.",
+            )
+        )
+        if as_client:
+            command.params.append(
+                click.Option(["--json"], is_flag=True, help="Events for programs, one a line.")
+            )
+        self.add_command(command)
+        return command
+
+
+def listens(default_port: int) -> Callable[[F], F]:
+    """Add the options of a listener: `--listen`, `--port`."""
+
+    def add(function: F) -> F:
+        function = click.option(
+            "--port", type=PORT, default=default_port, help="Port to listen on."
+        )(function)
+        return click.option(
+            "--listen", default="127.0.0.1", help="Address to listen on; on a host, the lab's."
+        )(function)
+
+    return add
+
+
+def typed(prompt: str) -> Iterator[str]:
+    """Yield the lines of standard input, with a prompt where a person types, until Ctrl-D."""
+    person = sys.stdin.isatty()
+    while True:
+        if person:
+            click.echo(prompt, nl=False)
+        line = sys.stdin.readline()
+        if not line:
+            return
+        yield line.rstrip("\r\n")

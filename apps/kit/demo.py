@@ -1,0 +1,123 @@
+"""What a demo is given: the lab, as far as a pattern may know it.
+
+A pattern's `demo.py` holds `demo(lab: Lab) -> None`. It runs clients on hosts, may inject faults,
+and states claims. `lab.evidence` implements these protocols; nothing here imports it, so that
+`apps/` stays free of the controller.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias
+
+from apps.kit.claims import Finding
+
+Event: TypeAlias = dict[str, Any]
+"""One event as a component wrote it."""
+
+
+class Finished(Protocol):
+    """A command that ended on a host."""
+
+    @property
+    def host(self) -> str:
+        """Where it ran."""
+
+    @property
+    def exit_status(self) -> int:
+        """As the command gave it; see `apps.kit.outcome` for clients."""
+
+    @property
+    def stdout(self) -> str:
+        """All it printed."""
+
+    @property
+    def stderr(self) -> str:
+        """All it complained."""
+
+    @property
+    def events(self) -> list[Event]:
+        """The events among what it printed."""
+
+
+class Running(Protocol):
+    """A command that runs on a host."""
+
+    def wait(self, timeout: float = 60.0) -> Finished:
+        """Wait for its end, at most so many seconds."""
+
+    def stop(self) -> Finished:
+        """End it (SIGTERM), and give what it printed."""
+
+
+class Lab(Protocol):
+    """The lab, to a demo."""
+
+    @property
+    def rng(self) -> random.Random:
+        """The run's seeded randomness: all that a demo draws, it draws from here."""
+
+    @property
+    def seed(self) -> int:
+        """The run's seed, for clients that draw on their own."""
+
+    def hosts(self, component: str) -> list[str]:
+        """Give the hosts of a component's group, such as `tcp_echo_server`, in order."""
+
+    def address(self, host: str) -> str:
+        """Give the host's address in the lab's network."""
+
+    def option(self, host: str, name: str) -> Any:
+        """Give a role's variable as it holds on a host, such as `tcp_echo_server_port`."""
+
+    def start(self, host: str, pattern: str, *arguments: object) -> Running:
+        """Start a client of a pattern on a host: `start("n2", "tcp_echo", "client", "n1", "hi")`.
+
+        It runs as the login user, with `--json`; several started before the first `wait` run at
+        the same time. Its events become part of the run's history.
+        """
+
+    def run(self, host: str, pattern: str, *arguments: object, timeout: float = 60.0) -> Finished:
+        """Start a client and wait for its end."""
+
+    def shell(self, host: str, command: str, timeout: float = 60.0) -> Finished:
+        """Run a shell command on a host as the login user: for independent clients, `nc`, `curl`."""
+
+    def kill(self, host: str, component: str) -> None:
+        """SIGKILL a component's unit, all its processes; systemd restarts it as its unit says."""
+
+    def restart(self, host: str, component: str) -> None:
+        """Restart a component's unit and wait until it is ready."""
+
+    def stop(self, host: str, component: str) -> None:
+        """Stop a component's unit; `restart` brings it back, and so does the demo's end."""
+
+    def wait_ready(self, host: str, component: str, timeout: float = 30.0) -> None:
+        """Wait until a component's unit is active (`Type=notify`: until it said READY)."""
+
+    def wait_until(
+        self, condition: Callable[[], bool], what: str, timeout: float = 30.0
+    ) -> None:
+        """Poll until the condition holds; the error after `timeout` seconds says `what` did not."""
+
+    def history(self, component: str | None = None, *events: str) -> list[Event]:
+        """Give the events since the demo began: clients' and journals', merged by time.
+
+        Of all hosts; of one component's group if named; of these event names alone if given.
+        """
+
+    def promised(self, claim: str, finding: Finding) -> None:
+        """State a claim that the pattern promises: if it does not hold, the run fails."""
+
+    def limit(self, claim: str, finding: Finding) -> None:
+        """State a known limit: the finding holds if the run made it visible."""
+
+    def say(self, text: str) -> None:
+        """Tell who watches what happens now."""
+
+    def attach(self, name: str, text: str) -> None:
+        """Keep a file with the run, such as `shiviz.log`."""
+
+
+Hosts: TypeAlias = Sequence[str]

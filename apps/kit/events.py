@@ -1,0 +1,89 @@
+"""Structured events: one JSON object a line. The log, the metric source and the evidence at once.
+
+A component writes them to standard output, which journald keeps. Events of messages (`send`,
+`recv`) are bounded in rate, so that a flood of garbage cannot fill a disk: what is left out is
+counted, and the count is an event itself.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, TextIO
+
+TRACE_RATE = 2000.0
+"""Message events a second that a process writes in the long run."""
+TRACE_BURST = 10000.0
+"""Message events that it may write at once."""
+
+
+class Events:
+    """Writes the events of one process.
+
+    `text` turns the events off and `say` on: what a person at a terminal wants to see.
+    """
+
+    def __init__(
+        self,
+        pattern: str,
+        component: str,
+        node: str,
+        *,
+        out: TextIO | None = None,
+        text: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`node` names the host (or the simulated process) in every event."""
+        self._fixed = {"pattern": pattern, "component": component, "node": node}
+        self._out = sys.stdout if out is None else out
+        self._clock = clock
+        self._budget = TRACE_BURST
+        self._filled = clock()
+        self._left_out = 0
+        self.text = text
+        self.node = node
+
+    def emit(self, event: str, **fields: Any) -> None:
+        """Write one event, always."""
+        if not self.text:
+            self._write(event, self._clock(), fields)
+
+    def send(self, message_id: str, peer: str, **fields: Any) -> None:
+        """Record that a message left for `peer`."""
+        self._trace("send", {"id": message_id, "peer": peer, **fields})
+
+    def recv(self, message_id: str, peer: str, **fields: Any) -> None:
+        """Record that a message of `peer` arrived."""
+        self._trace("recv", {"id": message_id, "peer": peer, **fields})
+
+    def say(self, line: str) -> None:
+        """Tell a person, if one is listening; programs get the events instead."""
+        if self.text:
+            print(line, file=self._out, flush=True)
+
+    def _trace(self, event: str, fields: dict[str, Any]) -> None:
+        if self.text:
+            return
+        now = self._clock()
+        refill = (now - self._filled) * TRACE_RATE
+        if refill > 0:
+            self._budget = min(TRACE_BURST, self._budget + refill)
+        self._filled = now
+        if self._budget < 1:
+            self._left_out += 1
+            return
+        if self._left_out:
+            self._write("left_out", now, {"events": self._left_out})
+            self._left_out = 0
+        self._budget -= 1
+        self._write(event, now, fields)
+
+    def _write(self, event: str, now: float, fields: dict[str, Any]) -> None:
+        line = json.dumps(
+            {"event": event, **self._fixed, "t": round(now, 6), **fields},
+            separators=(",", ":"),
+            default=str,
+        )
+        print(line, file=self._out, flush=True)

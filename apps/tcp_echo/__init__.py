@@ -1,0 +1,1 @@
+"""Request/response over TCP: a server that echoes each line with its own time."""
