@@ -107,7 +107,7 @@ class Pattern(click.Group):
     def client(
         self, function: Callable[Concatenate[Events, P], None]
     ) -> Callable[Concatenate[Events, P], None]:
-        """Register a client: as a component, with `--json` for programs."""
+        """Register a client: as a component, with `--json` for programs, `--brief` to measure."""
         self._register(function, Call, as_client=True)
         return function
 
@@ -124,7 +124,10 @@ class Pattern(click.Group):
         def run(*args: P.args, **kwargs: P.kwargs) -> None:
             node = str(kwargs.pop("node"))
             text = as_client and not kwargs.pop("json")
-            function(Events(self.pattern, name, node, text=text), *args, **kwargs)
+            only = ("summary",) if as_client and kwargs.pop("brief") else None
+            if text and only:
+                raise click.UsageError("--brief chooses among the events: it goes with --json")
+            function(Events(self.pattern, name, node, text=text, only=only), *args, **kwargs)
 
         command = click.command(name, cls=kind)(run)
         command.params.append(
@@ -136,9 +139,10 @@ class Pattern(click.Group):
             )
         )
         if as_client:
-            command.params.append(
-                click.Option(["--json"], is_flag=True, help="Events for programs, one a line.")
-            )
+            command.params += [
+                click.Option(["--json"], is_flag=True, help="Events for programs, one a line."),
+                click.Option(["--brief"], is_flag=True, help="With --json: the summary alone."),
+            ]
         self.add_command(command)
         return command
 

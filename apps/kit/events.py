@@ -7,10 +7,12 @@ counted, and the count is an event itself.
 
 from __future__ import annotations
 
+import itertools
 import json
+import secrets
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TextIO
 
 TRACE_RATE = 2000.0
@@ -22,7 +24,8 @@ TRACE_BURST = 10000.0
 class Events:
     """Writes the events of one process.
 
-    `text` turns the events off and `say` on: what a person at a terminal wants to see.
+    `text` turns the events off and `say` on: what a person at a terminal wants to see. `only` names
+    the events that are written; without it, all are.
     """
 
     def __init__(
@@ -33,6 +36,7 @@ class Events:
         *,
         out: TextIO | None = None,
         text: bool = False,
+        only: Collection[str] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`node` names the host (or the simulated process) in every event."""
@@ -42,12 +46,19 @@ class Events:
         self._budget = TRACE_BURST
         self._filled = clock()
         self._left_out = 0
+        self._only = only
+        self._run = secrets.token_hex(4)
+        self._operations = itertools.count(1)
         self.text = text
         self.node = node
 
+    def operation(self) -> str:
+        """Give the id of a new operation: no other operation, of any run, has it."""
+        return f"{self.node}-{self._run}:{next(self._operations)}"
+
     def emit(self, event: str, **fields: Any) -> None:
         """Write one event, always."""
-        if not self.text:
+        if self._wants(event):
             self._write(event, self._clock(), fields)
 
     def send(self, message_id: str, peer: str, **fields: Any) -> None:
@@ -63,8 +74,11 @@ class Events:
         if self.text:
             print(line, file=self._out, flush=True)
 
+    def _wants(self, event: str) -> bool:
+        return not self.text and (self._only is None or event in self._only)
+
     def _trace(self, event: str, fields: dict[str, Any]) -> None:
-        if self.text:
+        if not self._wants(event):
             return
         now = self._clock()
         refill = (now - self._filled) * TRACE_RATE

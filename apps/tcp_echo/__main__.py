@@ -12,7 +12,7 @@ from apps.kit.events import Events
 from apps.kit.framing import Lines
 from apps.kit.lifecycle import run_service
 from apps.kit.tcp import FramedServer, Limits
-from apps.tcp_echo.client import converse, crowd
+from apps.tcp_echo.client import converse, measure
 from apps.tcp_echo.server import complain, session
 
 cli = Pattern("tcp_echo", __doc__)
@@ -61,7 +61,7 @@ def client(
 ) -> None:
     """Have SERVER echo each TEXT; without one, converse (Ctrl-D ends it)."""
     if count is not None:
-        asked = crowd(server, events, count=count, callers=callers, patience=timeout, seed=seed)
+        asked = measure(server, events, count=count, callers=callers, patience=timeout, seed=seed)
     else:
         given = texts or typed("> ")
         asked = converse(server, events, given, patience=timeout, persist=not texts)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
-import statistics
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from apps.kit.address import Address
 from apps.kit.caller import Caller
 from apps.kit.events import Events
 from apps.kit.outcome import CallFailed, Rejected
+from apps.kit.summary import crowd
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +48,10 @@ async def converse(
 ) -> None:
     """Echo each text and show the replies; `persist` goes on after a call that failed."""
     async with Caller(server, events, timeout=patience) as caller:
-        for number, text in enumerate(texts, 1):
+        for text in texts:
             began = time.perf_counter()
             try:
-                reply = await echo(caller, events, f"{events.node}:{number}", text)
+                reply = await echo(caller, events, events.operation(), text)
             except CallFailed as error:
                 if not persist:
                     raise
@@ -62,41 +61,16 @@ async def converse(
             events.say(f"{reply.text}   (server time {reply.stamp}, {took:.1f} ms)")
 
 
-async def crowd(
+async def measure(
     server: Address, events: Events, *, count: int, callers: int, patience: float, seed: int
 ) -> None:
     """Let `callers` ask at once until `count` texts were asked, and sum up."""
-    numbers = iter(range(count))
-    latencies: list[float] = []
-    failed = 0
 
-    async def one(name: str) -> None:
-        nonlocal failed
-        rng = random.Random(f"{seed}/{name}")
-        async with Caller(server, events, timeout=patience, rng=rng) as caller:
-            for number in numbers:
-                op = f"{name}:{number}"
-                began = time.perf_counter()
-                try:
-                    await echo(caller, events, op, f"{op} {rng.randbytes(8).hex()}")
-                except CallFailed as error:
-                    failed += 1
-                    events.say(f"{type(error).__name__.lower()}: {error}")
-                else:
-                    latencies.append(time.perf_counter() - began)
+    def connect(rng: random.Random) -> Caller:
+        return Caller(server, events, timeout=patience, rng=rng)
 
-    began = time.perf_counter()
-    await asyncio.gather(*(one(f"{events.node}-{number}") for number in range(callers)))
-    summarise(events, latencies, failed, time.perf_counter() - began)
+    async def ask(caller: Caller, rng: random.Random) -> Echo:
+        op = events.operation()
+        return await echo(caller, events, op, f"{op} {rng.randbytes(8).hex()}")
 
-
-def summarise(events: Events, latencies: list[float], failed: int, took: float) -> None:
-    """Give the rate (per second) and the latency's quantiles (milliseconds)."""
-    cuts = statistics.quantiles(latencies, n=100) if len(latencies) > 1 else [0.0] * 99
-    rate, p50, p99 = len(latencies) / took, cuts[49] * 1e3, cuts[98] * 1e3
-    summary = {"rate": round(rate, 1), "p50_ms": round(p50, 3), "p99_ms": round(p99, 3)}
-    events.emit("summary", answered=len(latencies), failed=failed, **summary)
-    events.say(
-        f"{len(latencies)} answered, {failed} failed: {rate:.0f} a second, "
-        f"p50 {p50:.2f} ms, p99 {p99:.2f} ms"
-    )
+    await crowd(events, connect, ask, count=count, callers=callers, seed=seed)

@@ -1,0 +1,72 @@
+"""How a client measures: many calls, by several callers at once, summed up in one event.
+
+The load is closed-loop: each caller asks again when it was answered, so a server that stalls is
+asked less, and the quantiles are those of the calls that were made (G. Tene, "How NOT to Measure
+Latency", 2013, names what that leaves out: coordinated omission).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import TypeVar
+
+from apps.kit.events import Events
+from apps.kit.outcome import CallFailed
+
+Connection = TypeVar("Connection")
+
+
+async def crowd(
+    events: Events,
+    connect: Callable[[random.Random], AbstractAsyncContextManager[Connection]],
+    ask: Callable[[Connection, random.Random], Awaitable[object]],
+    *,
+    count: int,
+    callers: int,
+    seed: int,
+) -> None:
+    """Let `callers` ask at once until `count` calls were made, and sum up.
+
+    Each caller has a connection and a randomness of its own. `ask` makes one call and records its
+    outcome; a call that fails is counted, and the next one is made.
+    """
+    calls = iter(range(count))
+    latencies: list[float] = []
+    failed = 0
+
+    async def one(name: str) -> None:
+        nonlocal failed
+        rng = random.Random(f"{seed}/{name}")
+        async with connect(rng) as connection:
+            for _ in calls:
+                began = time.perf_counter()
+                try:
+                    await ask(connection, rng)
+                except CallFailed as error:
+                    failed += 1
+                    events.say(f"{type(error).__name__.lower()}: {error}")
+                else:
+                    latencies.append(time.perf_counter() - began)
+
+    began = time.perf_counter()
+    await asyncio.gather(*(one(f"{events.node}-{number}") for number in range(callers)))
+    summarise(events, latencies, failed, time.perf_counter() - began)
+
+
+def summarise(events: Events, latencies: Sequence[float], failed: int, took: float) -> None:
+    """Give the rate (per second) and the quantiles (ms) of these latencies (s), had in `took` s."""
+    cuts = (
+        statistics.quantiles(latencies, n=100) if len(latencies) > 1 else [*latencies, 0.0][:1] * 99
+    )
+    rate, p50, p99 = len(latencies) / took, cuts[49] * 1e3, cuts[98] * 1e3
+    summary = {"rate": round(rate, 1), "p50_ms": round(p50, 3), "p99_ms": round(p99, 3)}
+    events.emit("summary", answered=len(latencies), failed=failed, **summary)
+    events.say(
+        f"{len(latencies)} answered, {failed} failed: {rate:.0f} a second, "
+        f"p50 {p50:.2f} ms, p99 {p99:.2f} ms"
+    )
