@@ -70,18 +70,21 @@ class FramedServer:
         *,
         framing: Callable[[], Framing] = Lines,
         complain: Callable[[str], bytes] | None = None,
+        ended: Callable[[str], None] | None = None,
         limits: Limits | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """`session` gives, for a peer's name, what answers this connection's frames.
 
-        `complain` turns an error that ends a connection into a last frame for the peer.
+        `complain` turns an error that ends a connection into a last frame for the peer. `ended` is
+        told the peer's name when its connection is gone.
         """
         self._listen = listen
         self._session = session
         self._events = events
         self._framing = framing
         self._complain = complain
+        self._ended = ended
         self._limits = limits or Limits()
         self._tls = tls
         self._open: set[asyncio.Task[None]] = set()
@@ -111,27 +114,35 @@ class FramedServer:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
+    @property
+    def address(self) -> Address:
+        """Where it listens, while it is entered; port 0 was replaced by the kernel's choice."""
+        return Address(*self._server.sockets[0].getsockname()[:2])
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  asyncio.start_server runs this in a task
+        trace = StreamTrace(self._events, writer)
         self._open.add(task)
         try:
-            await self._converse(task, reader, writer)
+            await self._converse(task, reader, writer, trace)
         except (ConnectionError, ssl.SSLError, asyncio.CancelledError):
             pass  # the peer went away, or the server stops: there is nobody to tell
         finally:
             self._open.discard(task)
             self._answering.discard(task)
             writer.close()
+            if self._ended:
+                self._ended(trace.peer)
 
     async def _converse(
         self,
         task: asyncio.Task[None],
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
+        trace: StreamTrace,
     ) -> None:
         framing = self._framing()
-        trace = StreamTrace(self._events, writer)
         try:
             if len(self._open) > self._limits.connections:
                 raise FrameError(f"busy: {self._limits.connections} connections are open")
