@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 Event: TypeAlias = Mapping[str, Any]
-"""One line of a journal: `event`, `pattern`, `component`, `node`, `t` and the event's own fields."""
+"""A line of a journal: `event`, `pattern`, `component`, `node`, `t` and the event's own fields."""
 
 History: TypeAlias = Iterable[Event]
 

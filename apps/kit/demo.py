@@ -8,13 +8,10 @@ and states claims. `lab.evidence` implements these protocols; nothing here impor
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Callable
+from typing import Any, Protocol
 
-from apps.kit.claims import Finding
-
-Event: TypeAlias = dict[str, Any]
-"""One event as a component wrote it."""
+from apps.kit.claims import Event, Finding
 
 
 class Finished(Protocol):
@@ -82,7 +79,7 @@ class Lab(Protocol):
         """Start a client and wait for its end."""
 
     def shell(self, host: str, command: str, timeout: float = 60.0) -> Finished:
-        """Run a shell command on a host as the login user: for independent clients, `nc`, `curl`."""
+        """Run a shell command on a host as the login user: for `nc`, `curl` and their like."""
 
     def kill(self, host: str, component: str) -> None:
         """SIGKILL a component's unit, all its processes; systemd restarts it as its unit says."""
@@ -118,6 +115,3 @@ class Lab(Protocol):
 
     def attach(self, name: str, text: str) -> None:
         """Keep a file with the run, such as `shiviz.log`."""
-
-
-Hosts: TypeAlias = Sequence[str]

@@ -1,0 +1,103 @@
+"""The patterns: found by walking the tree, so that none can be forgotten."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from lab.errors import LabError
+
+if TYPE_CHECKING:
+    from apps.kit.cli import Pattern as Commands
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Component:
+    """One process of a pattern, and the names that follow from it."""
+
+    pattern: str
+    name: str
+
+    @property
+    def group(self) -> str:
+        """Its group in the inventory, and the prefix of its options: `tcp_echo_server`."""
+        return f"{self.pattern}_{self.name.replace('-', '_')}"
+
+    @property
+    def unit(self) -> str:
+        """Its systemd unit: `lab-tcp-echo-server.service`."""
+        return f"lab-{self.group.replace('_', '-')}.service"
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """One pattern, as its directories have it."""
+
+    name: str
+
+    @property
+    def app(self) -> Path:
+        """What runs on the hosts."""
+        return ROOT / "apps" / self.name
+
+    @property
+    def role(self) -> Path:
+        """What deploys it."""
+        return ROOT / "roles" / self.name
+
+    @property
+    def about(self) -> str:
+        """One line that says what it is."""
+        return (importlib.import_module(f"apps.{self.name}").__doc__ or "").strip()
+
+    @property
+    def commands(self) -> Commands:
+        """Its command line."""
+        commands: Commands = importlib.import_module(f"apps.{self.name}.__main__").cli
+        return commands
+
+    @property
+    def components(self) -> list[Component]:
+        """Its processes that run as units, in the order of its command line."""
+        return [Component(self.name, name) for name in self.commands.components]
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Its role's variables where the inventory says nothing."""
+        path = self.role / "defaults" / "main.yml"
+        return yaml.safe_load(path.read_text()) or {} if path.exists() else {}
+
+
+@cache
+def patterns() -> tuple[Pattern, ...]:
+    """Give all patterns: the packages of apps/ that have a command line."""
+    found = sorted(path.parent.name for path in ROOT.glob("apps/*/__main__.py"))
+    return tuple(map(Pattern, found))
+
+
+def select(only: str | None) -> tuple[Pattern, ...]:
+    """Give the patterns named, comma-separated; all if none is named. LabError if unknown."""
+    known = {pattern.name: pattern for pattern in patterns()}
+    names = [name.strip().replace("-", "_") for name in (only or "").split(",") if name.strip()]
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise LabError(
+                f"there is no pattern {name!r}",
+                f"did you mean {near[0]!r}?" if near else f"choose from: {', '.join(known)}",
+            )
+    return tuple(known[name] for name in dict.fromkeys(names)) if names else patterns()
+
+
+def components(chosen: Iterable[Pattern]) -> list[Component]:
+    """Give the components of these patterns."""
+    return [component for pattern in chosen for component in pattern.components]

@@ -1,0 +1,164 @@
+"""Runs: demos are played, and each run leaves its evidence in a directory of its own.
+
+runs/<time>-<what>/
+    manifest.json     seed, inventory, hosts, versions, when, how to play it again
+    verdicts.json     every claim: its kind, its verdict, and the events that witness it
+    <pattern>/history.jsonl      all events, of clients and services, merged by time
+    <pattern>/journals/<host>    what journald held for that window, as JSON
+    <pattern>/…                  what the demo attached
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import platform
+import subprocess
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from apps.kit.claims import Finding
+from lab.catalogue import ROOT, Pattern
+from lab.errors import LabError
+from lab.evidence.stage import Stage, Verdict
+from lab.hosts.inventory import Inventory
+from lab.hosts.remote import Remote
+
+RUNS = ROOT / "runs"
+HELD, VIOLATED, UNCLEAR = 0, 1, 2
+"""Exit statuses of a run: all promised claims hold, one is violated, could not tell."""
+
+
+class Run:
+    """One run of some demos, and its directory."""
+
+    def __init__(self, remote: Remote, seed: int, command: str, what: str) -> None:
+        """Make the directory; `command` plays the run again, `what` names it."""
+        self._remote = remote
+        self._began = datetime.now(UTC)
+        self.seed = seed
+        self.verdicts: list[Verdict] = []
+        self.manifest: dict[str, Any] = {
+            "what": what,
+            "seed": seed,
+            "command": command,
+            "began": self._began.isoformat(),
+            "patterns": [],
+            **_circumstances(remote.inventory),
+        }
+        self.path = _fresh_directory(f"{self._began:%Y%m%dT%H%M%SZ}-{what}")
+        self._write_manifest("running")
+
+    def play(self, pattern: Pattern, tell: Callable[[str], None]) -> list[Verdict]:
+        """Play a pattern's demo and keep its evidence; give its verdicts.
+
+        A demo that breaks off leaves the verdict `unknown` on its own running to the end, with
+        the traceback beside it; a Ctrl-C keeps what there is, and goes on up.
+        """
+        self.manifest["patterns"].append(pattern.name)
+        stage = Stage(self._remote, pattern, self.seed, tell)
+        try:
+            importlib.import_module(f"apps.{pattern.name}.demo").demo(stage)
+        except Exception as error:
+            stage.attach("broken.txt", traceback.format_exc())
+            stage.promised("the demo runs to its end", Finding(None, f"broke off: {error}"))
+        finally:
+            self._keep(pattern, stage)
+        return stage.verdicts
+
+    def finish(self, state: str = "finished") -> int:
+        """Write the manifest; give the exit status."""
+        self._write_manifest(state)
+        return exit_status(self.verdicts)
+
+    def _keep(self, pattern: Pattern, stage: Stage) -> None:
+        self.verdicts.extend(stage.verdicts)
+        _write_json(self.path / "verdicts.json", [v.as_json() for v in self.verdicts])
+        home = self.path / pattern.name
+        (home / "journals").mkdir(parents=True, exist_ok=True)
+        for name, text in stage.attachments.items():
+            (home / name).write_text(text)
+        stage.restore()
+        for host, lines in stage.journals().items():
+            (home / "journals" / f"{host}.jsonl").write_text("".join(f"{li}\n" for li in lines))
+        events = (json.dumps(event) for event in stage.history())
+        (home / "history.jsonl").write_text("".join(f"{event}\n" for event in events))
+
+    def _write_manifest(self, state: str) -> None:
+        ended = datetime.now(UTC)
+        self.manifest |= {
+            "state": state,
+            "ended": ended.isoformat(),
+            "seconds": round((ended - self._began).total_seconds(), 1),
+            "verdicts": _counted(self.verdicts),
+        }
+        _write_json(self.path / "manifest.json", self.manifest)
+
+
+def exit_status(verdicts: Sequence[Verdict]) -> int:
+    """Give 0 if all promised claims hold, 1 if one is violated, 2 if one could not be told."""
+    promised = {verdict.verdict for verdict in verdicts if verdict.kind == "promised"}
+    if "violated" in promised:
+        return VIOLATED
+    return UNCLEAR if "unknown" in promised or not promised else HELD
+
+
+def playable(inventory: Inventory, chosen: Sequence[Pattern]) -> list[Pattern]:
+    """Give the patterns that the inventory places; LabError if a placed one has no demo."""
+    placed = [p for p in chosen if inventory.groups.get(p.name)]
+    if not placed:
+        names = ", ".join(pattern.name for pattern in chosen)
+        raise LabError(
+            f"inventory {inventory.path} places none of: {names}",
+            "add them to its placement.yml",
+        )
+    return placed
+
+
+def _fresh_directory(name: str) -> Path:
+    RUNS.mkdir(exist_ok=True)
+    for number in range(1000):
+        path = RUNS / (f"{name}-{number}" if number else name)
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue
+        return path
+    raise LabError(f"{RUNS / name} exists a thousand times", "remove old runs")
+
+
+def _circumstances(inventory: Inventory) -> dict[str, Any]:
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    libraries = ("ansible-core", "fabric", "paramiko", "click", "flask", "gunicorn")
+    return {
+        "inventory": str(inventory.path),
+        "lab": inventory.lab,
+        "hosts": {host.name: str(host.address) for host in inventory.hosts.values()},
+        "versions": {
+            "distlab": commit.stdout.strip() or "not a git checkout",
+            "python": platform.python_version(),
+            "kernel": platform.release(),
+            **{name: metadata.version(name) for name in libraries},
+        },
+    }
+
+
+def _counted(verdicts: Sequence[Verdict]) -> Mapping[str, int]:
+    counts: dict[str, int] = {}
+    for verdict in verdicts:
+        counts[verdict.verdict] = counts.get(verdict.verdict, 0) + 1
+    return counts
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n")

@@ -1,0 +1,299 @@
+"""The stage of one demo: the lab as `apps.kit.demo` describes it, over real hosts.
+
+What happens on it becomes the run's history: events of clients as they print them, events of
+services from the hosts' journals, from the moment the demo began.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from apps.kit.claims import Event, Finding
+from lab.catalogue import Component, Pattern
+from lab.errors import LabError
+from lab.hosts.remote import Output, Remote, Started
+from lab.logs import journalctl, parse
+from lab.status import option
+
+PYTHON = "/opt/distlab/bin/python"
+_POLL = 0.1
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim, and what came of it."""
+
+    pattern: str
+    claim: str
+    kind: str
+    """`promised` or `limit`."""
+    verdict: str
+    """`holds`, `violated` or `unknown`; for a limit `shown` or `unknown`."""
+    detail: str
+    witness: tuple[Event, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Give it for programs."""
+        return {
+            "pattern": self.pattern,
+            "claim": self.claim,
+            "kind": self.kind,
+            "verdict": self.verdict,
+            "detail": self.detail,
+            "witness": list(self.witness),
+        }
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A client that ended; see `apps.kit.demo.Finished`."""
+
+    host: str
+    exit_status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def events(self) -> list[Event]:
+        """The events among what it printed."""
+        return events_in(self.stdout)
+
+
+class Client:
+    """A client that runs; see `apps.kit.demo.Running`."""
+
+    def __init__(self, started: Started, seen: Callable[[Ended], None]) -> None:
+        """`seen` is told when it has ended."""
+        self._started = started
+        self._seen = seen
+
+    def wait(self, timeout: float = 60.0) -> Ended:  # noqa: ARG002  bounded where it was started
+        """See `apps.kit.demo.Running.wait`."""
+        return self._ended(self._started.wait())
+
+    def stop(self) -> Ended:
+        """See `apps.kit.demo.Running.stop`."""
+        return self._ended(self._started.stop())
+
+    def _ended(self, output: Output) -> Ended:
+        ended = Ended(output.host, output.exit_status, output.stdout, output.stderr)
+        self._seen(ended)
+        return ended
+
+
+class Stage:
+    """What a demo is given; see `apps.kit.demo.Lab`, whose words are not repeated here."""
+
+    def __init__(
+        self, remote: Remote, pattern: Pattern, seed: int, tell: Callable[[str], None]
+    ) -> None:
+        """`tell` shows progress to who watches."""
+        self.seed = seed
+        self.rng = random.Random(f"{seed}/{pattern.name}")
+        self.verdicts: list[Verdict] = []
+        self.attachments: dict[str, str] = {}
+        self.actions: list[Event] = []
+        self._remote = remote
+        self._pattern = pattern
+        self._tell = tell
+        self._clients: list[Event] = []
+        self._components = {component.group: component for component in pattern.components}
+        self._touched: set[tuple[str, str]] = set()
+        self._cursors = self._journal_cursors()
+
+    # The lab
+
+    def hosts(self, component: str) -> list[str]:
+        """Hosts of a group; LabError if it is empty, for a demo cannot go on without."""
+        hosts = self._remote.inventory.groups.get(component, ())
+        if not hosts:
+            raise LabError(
+                f"no host is in group {component}",
+                "the demo needs at least one: edit inventory/placement.yml",
+            )
+        return list(hosts)
+
+    def address(self, host: str) -> str:
+        """Address in the lab's network."""
+        return str(self._remote.inventory.hosts[host].address)
+
+    def option(self, host: str, name: str) -> Any:
+        """Role variable on a host."""
+        return option(self._remote.inventory, host, self._pattern, name)
+
+    # What happens
+
+    def start(self, host: str, pattern: str, *arguments: object, timeout: float = 120.0) -> Client:
+        """Client under way."""
+        words = [PYTHON, "-m", f"apps.{pattern}", *map(str, arguments), "--json"]
+        return Client(self._remote.start(host, shlex.join(words), timeout), self._collect)
+
+    def run(self, host: str, pattern: str, *arguments: object, timeout: float = 60.0) -> Ended:
+        """Client that ended."""
+        return self.start(host, pattern, *arguments, timeout=timeout).wait()
+
+    def shell(self, host: str, command: str, timeout: float = 60.0) -> Ended:
+        """Shell command that ended."""
+        output = self._remote.run(host, command, timeout)
+        return Ended(host, output.exit_status, output.stdout, output.stderr)
+
+    def kill(self, host: str, component: str) -> None:
+        """SIGKILL to all processes of a unit."""
+        self._systemctl(host, component, "kill", "--kill-whom=all", "--signal=KILL")
+
+    def restart(self, host: str, component: str) -> None:
+        """Restarted and ready."""
+        self._systemctl(host, component, "restart")
+        self._touched.discard((host, component))
+
+    def stop(self, host: str, component: str) -> None:
+        """Stopped until restarted."""
+        self._touched.add((host, component))
+        self._systemctl(host, component, "stop")
+
+    def restore(self) -> None:
+        """Bring back what the demo stopped."""
+        for host, component in sorted(self._touched):
+            self.restart(host, component)
+
+    def wait_ready(self, host: str, component: str, timeout: float = 30.0) -> None:
+        """Active, and for `Type=notify` that is READY."""
+        unit = self._component(component).unit
+        self.wait_until(
+            lambda: self._remote.run(host, f"systemctl is-active --quiet {unit}").exit_status == 0,
+            f"{unit} on {host} is ready",
+            timeout,
+        )
+
+    def wait_until(self, condition: Callable[[], bool], what: str, timeout: float = 30.0) -> None:
+        """Poll a condition."""
+        deadline = time.monotonic() + timeout
+        while not condition():
+            if time.monotonic() > deadline:
+                raise LabError(
+                    f"after {timeout:g} s it is still not so that {what}",
+                    f"see why: fab logs --only {self._pattern.name}",
+                )
+            time.sleep(_POLL)
+
+    # What was observed
+
+    def history(self, component: str | None = None, *events: str) -> list[Event]:
+        """Events of clients and journals, merged by time."""
+        merged = sorted(
+            [*self._clients, *self._journal_events(), *self.actions], key=lambda e: e["t"]
+        )
+        short = self._component(component).name if component else None
+        return [
+            event
+            for event in merged
+            if (short is None or event["component"] == short)
+            and (not events or event["event"] in events)
+        ]
+
+    def journals(self) -> dict[str, list[str]]:
+        """Each host's journal lines of this pattern since the demo began, as journald gave them."""
+        answers = self._remote.each(self._cursors, self._journal)
+        return {
+            host: [f"lost: {answer}"] if isinstance(answer, LabError) else answer
+            for host, answer in answers.items()
+        }
+
+    # What is claimed
+
+    def promised(self, claim: str, finding: Finding) -> None:
+        """A promise holds, is violated, or is unknown."""
+        word = {True: "holds", False: "violated", None: "unknown"}[finding.holds]
+        self._state(claim, "promised", word, finding)
+
+    def limit(self, claim: str, finding: Finding) -> None:
+        """A limit was shown, or not."""
+        self._state(claim, "limit", "shown" if finding.holds else "unknown", finding)
+
+    def say(self, text: str) -> None:
+        """Progress."""
+        self._tell(text)
+
+    def attach(self, name: str, text: str) -> None:
+        """A file of the run."""
+        self.attachments[name] = text
+
+    def _state(self, claim: str, kind: str, verdict: str, finding: Finding) -> None:
+        stated = Verdict(
+            self._pattern.name, claim, kind, verdict, finding.detail, tuple(finding.witness)
+        )
+        self.verdicts.append(stated)
+        self._tell(f"{verdict}: {claim}")
+
+    def _component(self, group: str) -> Component:
+        if group not in self._components:
+            raise LabError(
+                f"{self._pattern.name} has no component {group}",
+                f"it has: {', '.join(self._components)}",
+            )
+        return self._components[group]
+
+    def _systemctl(self, host: str, component: str, verb: str, *options: str) -> None:
+        unit = self._component(component).unit
+        self._tell(f"systemctl {verb} {unit} on {host}")
+        self.actions.append(
+            {
+                "event": f"lab_{verb}",
+                "pattern": self._pattern.name,
+                "component": self._component(component).name,
+                "node": host,
+                "t": time.time(),
+            }
+        )
+        self._remote.must(host, shlex.join(["sudo", "-n", "systemctl", verb, *options, unit]))
+
+    def _collect(self, ended: Ended) -> None:
+        self._clients.extend(ended.events)
+
+    def _units(self, host: str) -> list[str]:
+        return [
+            component.unit
+            for component in self._components.values()
+            if host in self._remote.inventory.groups.get(component.group, ())
+        ]
+
+    def _journal_cursors(self) -> dict[str, str]:
+        hosts = [h for h in self._remote.inventory.hosts if self._units(h)]
+        command = "sudo -n journalctl --quiet --lines=0 --show-cursor"
+        answers = self._remote.each(hosts, lambda host: self._remote.must(host, command))
+        for answer in answers.values():
+            if isinstance(answer, LabError):
+                raise answer
+        return {
+            host: str(answer).rpartition("-- cursor: ")[2].strip()
+            for host, answer in answers.items()
+        }
+
+    def _journal(self, host: str) -> list[str]:
+        # What a unit wrote before this moment is on its way to the journal: --sync waits for it.
+        sync = "sudo -n journalctl --sync"
+        read = journalctl(self._units(host), f"--after-cursor={self._cursors[host]}")
+        return self._remote.must(host, f"{sync} && {read}").splitlines()
+
+    def _journal_events(self) -> Sequence[Event]:
+        lines = (parse(host, text) for host, texts in self.journals().items() for text in texts)
+        found = (line.event for line in lines if line is not None)
+        return [event for event in found if event is not None]
+
+
+def events_in(text: str) -> list[Event]:
+    """Give the events among the lines of a text."""
+    found: list[Event] = []
+    for line in text.splitlines():
+        if line.startswith('{"event":'):
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                continue  # a line cut short by a killed process is no event
+    return found
