@@ -93,9 +93,7 @@ class Lab(Protocol):
     def wait_ready(self, host: str, component: str, timeout: float = 30.0) -> None:
         """Wait until a component's unit is active (`Type=notify`: until it said READY)."""
 
-    def wait_until(
-        self, condition: Callable[[], bool], what: str, timeout: float = 30.0
-    ) -> None:
+    def wait_until(self, condition: Callable[[], bool], what: str, timeout: float = 30.0) -> None:
         """Poll until the condition holds; the error after `timeout` seconds says `what` did not."""
 
     def history(self, component: str | None = None, *events: str) -> list[Event]:

@@ -63,11 +63,11 @@ class Events:
 
     def send(self, message_id: str, peer: str, **fields: Any) -> None:
         """Record that a message left for `peer`."""
-        self._trace("send", {"id": message_id, "peer": peer, **fields})
+        self.bounded("send", id=message_id, peer=peer, **fields)
 
     def recv(self, message_id: str, peer: str, **fields: Any) -> None:
         """Record that a message of `peer` arrived."""
-        self._trace("recv", {"id": message_id, "peer": peer, **fields})
+        self.bounded("recv", id=message_id, peer=peer, **fields)
 
     def say(self, line: str) -> None:
         """Tell a person, if one is listening; programs get the events instead."""
@@ -77,7 +77,8 @@ class Events:
     def _wants(self, event: str) -> bool:
         return not self.text and (self._only is None or event in self._only)
 
-    def _trace(self, event: str, fields: dict[str, Any]) -> None:
+    def bounded(self, event: str, **fields: Any) -> None:
+        """Write an event that a peer can bring about at will: bounded in rate, the rest counted."""
         if not self._wants(event):
             return
         now = self._clock()

@@ -161,6 +161,6 @@ class FramedServer:
                     return
         except (FrameError, TimeoutError) as error:
             why = str(error) or f"idle: no whole frame for {self._limits.idle:g} s"
-            self._events.emit("peer_error", peer=trace.peer, error=why)
+            self._events.bounded("peer_error", peer=trace.peer, error=why)
             if self._complain:
                 writer.write(framing.encode(self._complain(why)))
