@@ -81,6 +81,9 @@ class Lab(Protocol):
     def shell(self, host: str, command: str, timeout: float = 60.0) -> Finished:
         """Run a shell command on a host as the login user: for `nc`, `curl` and their like."""
 
+    def start_shell(self, host: str, command: str, timeout: float = 60.0) -> Running:
+        """Start a shell command on a host as the login user."""
+
     def kill(self, host: str, component: str) -> None:
         """SIGKILL a component's unit, all its processes; systemd restarts it as its unit says."""
 

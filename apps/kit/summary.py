@@ -29,11 +29,13 @@ async def crowd(
     count: int,
     callers: int,
     seed: int,
+    think: float = 0.0,
 ) -> None:
     """Let `callers` ask at once until `count` calls were made, and sum up.
 
-    Each caller has a connection and a randomness of its own. `ask` makes one call and records its
-    outcome; a call that fails is counted, and the next one is made.
+    Each caller has a connection and a randomness of its own, and rests `think` seconds between two
+    calls. `ask` makes one call and records its outcome; a call that fails is counted, and the next
+    one is made.
     """
     calls = iter(range(count))
     latencies: list[float] = []
@@ -52,6 +54,8 @@ async def crowd(
                     events.say(f"{type(error).__name__.lower()}: {error}")
                 else:
                     latencies.append(time.perf_counter() - began)
+                if think:
+                    await asyncio.sleep(think)
 
     began = time.perf_counter()
     await asyncio.gather(*(one(f"{events.node}-{number}") for number in range(callers)))

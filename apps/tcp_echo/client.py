@@ -61,16 +61,33 @@ async def converse(
             events.say(f"{reply.text}   (server time {reply.stamp}, {took:.1f} ms)")
 
 
-async def measure(
-    server: Address, events: Events, *, count: int, callers: int, patience: float, seed: int
-) -> None:
-    """Let `callers` ask at once until `count` texts were asked, and sum up."""
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How much is asked, by how many at once; `think` and `patience` are seconds."""
+
+    count: int
+    callers: int
+    think: float
+    patience: float
+    seed: int
+
+
+async def measure(server: Address, events: Events, load: Load) -> None:
+    """Let a crowd of callers ask made-up texts, and sum up."""
 
     def connect(rng: random.Random) -> Caller:
-        return Caller(server, events, timeout=patience, rng=rng)
+        return Caller(server, events, timeout=load.patience, rng=rng)
 
     async def ask(caller: Caller, rng: random.Random) -> Echo:
         op = events.operation()
         return await echo(caller, events, op, f"{op} {rng.randbytes(8).hex()}")
 
-    await crowd(events, connect, ask, count=count, callers=callers, seed=seed)
+    await crowd(
+        events,
+        connect,
+        ask,
+        count=load.count,
+        callers=load.callers,
+        seed=load.seed,
+        think=load.think,
+    )

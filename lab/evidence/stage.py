@@ -140,8 +140,11 @@ class Stage:
 
     def shell(self, host: str, command: str, timeout: float = 60.0) -> Ended:
         """Shell command that ended."""
-        output = self._remote.run(host, command, timeout)
-        return Ended(host, output.exit_status, output.stdout, output.stderr)
+        return self.start_shell(host, command, timeout).wait()
+
+    def start_shell(self, host: str, command: str, timeout: float = 60.0) -> Client:
+        """Shell command under way."""
+        return Client(self._remote.start(host, command, timeout), self._collect)
 
     def kill(self, host: str, component: str) -> None:
         """SIGKILL to all processes of a unit."""
