@@ -1,0 +1,153 @@
+"""The hosts' verbs, as fabfile.py and the demos call them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.errors import LabError
+from lab.hosts import cgroups, image, preflight, readiness, ssh
+from lab.hosts.inventory import Inventory
+from lab.hosts.spec import ImageSpec, LabSpec
+from lab.hosts.state import Report
+
+CHECKOUT = Path(__file__).parents[2]
+DEFAULT_SUITE = "bookworm"
+
+
+@dataclass(frozen=True)
+class HostState:
+    """What one host is doing right now."""
+
+    name: str
+    address: str
+    machine: str
+    """`running` or `off`; `unknown` where the machine is not ours (vagrant, real)."""
+    ssh: bool
+    """Whether its SSH server answers."""
+
+
+def up(inventory: Inventory, report: Report) -> list[HostState]:
+    """Boot what is off; every host then answers over SSH. LabError if it cannot be."""
+    keys = _ask("up", inventory, report)
+    ssh.write_files(inventory, keys)
+    return [
+        HostState(host.name, str(host.address), "running", ssh=True)
+        for host in inventory.hosts.values()
+    ]
+
+
+def down(inventory: Inventory, report: Report, *, wipe: bool = False) -> None:
+    """Stop the hosts and take their network down; with `wipe`, throw their disks away too."""
+    _ask("down", inventory, report, wipe=wipe)
+
+
+def boot(inventory: Inventory, host: str, report: Report) -> None:
+    """Switch one host on again, and wait until it answers over SSH."""
+    _ask("boot", inventory, report, host=_member(inventory, host))
+
+
+def power_off(inventory: Inventory, host: str, report: Report) -> None:
+    """Cut one host's power: its processes are gone at once, its disk stays as it was."""
+    _ask("power_off", inventory, report, host=_member(inventory, host))
+
+
+def states(inventory: Inventory) -> list[HostState]:
+    """What each host is doing; needs no root."""
+    hosts = list(inventory.hosts.values())
+
+    async def probe() -> Sequence[bool]:
+        probes = (readiness.answers(host.login_host, host.port, 1.0) for host in hosts)
+        return await asyncio.gather(*probes)
+
+    running = cgroups.members(inventory.lab) if inventory.machines == "nspawn" else None
+    return [
+        HostState(host.name, str(host.address), _machine(host.name, running), ssh)
+        for host, ssh in zip(hosts, asyncio.run(probe()), strict=True)
+    ]
+
+
+def _machine(host: str, running: dict[str, list[int]] | None) -> str:
+    if running is None:
+        return "unknown"
+    return "running" if host in running else "off"
+
+
+def _member(inventory: Inventory, host: str) -> str:
+    if host not in inventory.hosts:
+        raise LabError(
+            f"inventory {inventory.path} has no host {host}",
+            f"it has {', '.join(inventory.hosts)}",
+        )
+    return host
+
+
+_INSTEAD = {
+    "vagrant": "these are Vagrant's: vagrant up, vagrant halt, vagrant destroy",
+    "real": "these are real machines: switch them on and off yourself, then `fab deploy`",
+}
+
+
+def _ask(verb: str, inventory: Inventory, report: Report, **options: object) -> Any:
+    """Have the privileged side do `verb`: in this process if we are root, else through sudo."""
+    if inventory.machines in _INSTEAD:
+        raise LabError(
+            f"`{verb}` boots and stops embedded hosts only, "
+            f"and lab_machines of {inventory.path} is {inventory.machines}",
+            _INSTEAD[inventory.machines],
+        )
+    preflight.check_controller()
+    spec = _spec(inventory)
+    if os.geteuid() == 0:
+        from lab.hosts import privileged
+
+        return privileged.VERBS[verb](spec, report, **options)
+    return _through_sudo({"verb": verb, "spec": spec.to_json(), "options": options}, report)
+
+
+def _spec(inventory: Inventory) -> LabSpec:
+    suite = next(iter(inventory.hosts.values())).vars.get("lab_suite", DEFAULT_SUITE)
+    spec = LabSpec(
+        lab=inventory.lab,
+        directory=str(inventory.directory),
+        subnet=str(inventory.subnet),
+        controller=str(inventory.controller),
+        hosts={host.name: str(host.address) for host in inventory.hosts.values()},
+        login_key=ssh.login_key(inventory),
+        image=ImageSpec(str(suite), image.declared_packages(CHECKOUT / "roles")),
+    )
+    spec.check()
+    return spec
+
+
+def _through_sudo(request: dict[str, Any], report: Report) -> Any:
+    command = [
+        *("sudo", "--preserve-env=http_proxy,https_proxy,no_proxy", "--"),
+        *(sys.executable, "-m", "lab.hosts.privileged"),
+    ]
+    with subprocess.Popen(
+        command, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as helper:
+        assert helper.stdin is not None  # noqa: S101  (it was asked for)
+        assert helper.stdout is not None  # noqa: S101
+        helper.stdin.write(json.dumps(request))
+        helper.stdin.close()
+        for line in helper.stdout:
+            message = json.loads(line)
+            if "report" in message:
+                report(message["report"])
+            elif "error" in message:
+                raise LabError(message["error"], message["fix"])
+            else:
+                return message["result"]
+    raise LabError(
+        f"sudo ended with status {helper.returncode} and no answer",
+        "see what it printed above; are you allowed to use sudo here?",
+    )

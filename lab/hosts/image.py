@@ -1,0 +1,187 @@
+"""The hosts' Debian image: built once, named by the digest of its recipe, shared by all hosts.
+
+The recipe is everything that decides what the image is: the suite, the packages, the files under
+`rootfs/`, `finish.sh` and the options below. A change of any gives another digest, hence another
+image; nothing ever writes to a finished one. Where the packages come from is not part of it: that
+is mmdebstrap's default mirror, or the machine's own apt sources where it runs that very suite.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from lab.errors import LabError
+from lab.hosts import state
+from lab.hosts.command import run
+from lab.hosts.spec import ImageSpec
+from lab.hosts.state import Report
+
+HERE = Path(__file__).parent
+
+# Everything else comes from roles (see declared_packages).
+BASE_PACKAGES = (
+    "systemd",
+    "systemd-sysv",
+    "libnss-systemd",  # gives the users of DynamicUser= a name
+    "openssh-server",
+    "sudo",
+    "python3",
+    "python3-apt",  # Ansible's apt module asks it what is installed
+    "iproute2",
+    "nftables",
+    "iputils-ping",
+    "procps",
+    "less",
+    "curl",
+    "netcat-openbsd",
+)
+
+# Nobody reads manuals inside a host; this is a third of a small Debian.
+_LEFT_OUT = (
+    "/usr/share/man/*",
+    "/usr/share/info/*",
+    "/usr/share/doc/*",
+    "/usr/share/locale/*",
+    "/usr/share/i18n/*",
+    "/usr/share/lintian/*",
+    "/usr/share/bug/*",
+)
+_OPTIONS = (
+    "--variant=minbase",
+    "--format=directory",
+    *(f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT),
+    "--dpkgopt=force-unsafe-io",
+    # apt's own user cannot reach the place where images are built (see state.prepare).
+    '--aptopt=APT::Sandbox::User "root"',
+)
+
+
+def declared_packages(roles: Path) -> tuple[str, ...]:
+    """The Debian packages that roles need on a host, sorted.
+
+    A role declares them in `vars/main.yml` as the list `__<role>_debian_packages`, and installs
+    that very list with the apt module: on a VM the module fetches them, here they are in the image.
+    """
+    found: set[str] = set()
+    for file in sorted(roles.glob("*/vars/main.yml")):
+        key = f"__{file.parent.parent.name}_debian_packages"
+        variables = yaml.safe_load(file.read_text()) or {}
+        for name in variables:
+            if name.endswith("_debian_packages") and name != key:
+                raise LabError(f"{file} declares packages as `{name}`", f"call the list {key}")
+        packages = variables.get(key, [])
+        if not isinstance(packages, list) or not all(isinstance(item, str) for item in packages):
+            raise LabError(f"{key} in {file} is no list of package names", f"{key}: [jq, wrk]")
+        found.update(packages)
+    return tuple(sorted(found))
+
+
+def digest(spec: ImageSpec) -> str:
+    """The name of the image that `spec` describes: a short hash over its recipe."""
+    recipe = {
+        "suite": spec.suite,
+        "packages": _packages(spec),
+        "options": _OPTIONS,
+        "files": {
+            str(file.relative_to(HERE)): hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in [HERE / "finish.sh", *sorted((HERE / "rootfs").rglob("*"))]
+            if file.is_file()
+        },
+    }
+    text = json.dumps(recipe, sort_keys=True)
+    return f"{spec.suite}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def _packages(spec: ImageSpec) -> list[str]:
+    return sorted({*BASE_PACKAGES, *spec.packages})
+
+
+def path(image_digest: str) -> Path:
+    """Where the image's root directory is."""
+    return state.IMAGES / image_digest
+
+
+def ensure(spec: ImageSpec, lock: int, report: Report) -> str:
+    """Build the image unless it is there; its digest. `lock` is the held lock on all images."""
+    wanted = digest(spec)
+    if not path(wanted).exists():
+        _remove_unused()
+        _build(spec, wanted, lock, report)
+    return wanted
+
+
+def _remove_unused() -> None:
+    """Images that no lab's disks stand on, and builds that were interrupted."""
+    labs = [state.record(lab.name) for lab in state.LABS.iterdir()]
+    used = {lab.image for lab in labs if lab}
+    for image in state.IMAGES.iterdir():
+        if image.name not in used:
+            shutil.rmtree(image)
+
+
+def _build(spec: ImageSpec, wanted: str, lock: int, report: Report) -> None:
+    """Build beside the final place and move it there, so that an image is whole or absent."""
+    partial = state.IMAGES / f".{wanted}.partial"
+    command = [
+        # Whoever kills this process ends the build as well, and with it every mount it made; until
+        # its last process is gone the lock stays taken.
+        *("setpriv", "--pdeathsig", "KILL"),
+        *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
+        *("mmdebstrap", "--mode=root", *_OPTIONS, f"--include={','.join(_packages(spec))}"),
+        f"--customize-hook={HERE / 'finish.sh'}",
+        *(spec.suite, str(partial), *_mirrors(spec.suite)),
+    ]
+    report(f"building the hosts' image {wanted} (once; a minute or two)")
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        pass_fds=(lock,),
+    ) as build:
+        said = list(_told(build, report))
+    if build.returncode != 0:
+        raise LabError(
+            f"mmdebstrap could not build the hosts' image {wanted}:\n" + "".join(said[-15:]),
+            "see the lines above; most often a mirror is out of reach (is there a network or a "
+            "proxy?) or a package of some role does not exist in this suite",
+        )
+    partial.rename(path(wanted))
+    report(f"built the hosts' image {wanted}")
+
+
+def _told(build: subprocess.Popen[str], report: Report) -> Iterator[str]:
+    """Every line of the build; mmdebstrap's own (`I: …`) are its progress."""
+    assert build.stdout is not None  # noqa: S101  (it was asked for)
+    for line in build.stdout:
+        if line.startswith("I: "):
+            report(f"  {line[3:].strip()}")
+        yield line
+
+
+def _mirrors(suite: str) -> list[str]:
+    """This machine's own apt sources for `suite`; none of them means mmdebstrap's default."""
+    targets = ["apt-get", "indextargets", "Created-By: Packages", "Origin: Debian"]
+    try:
+        told = run([*targets, "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)"])
+    except (LabError, FileNotFoundError):  # not a machine of Debian's family
+        return []
+    sources = dict.fromkeys(tuple(line.split()) for line in told.splitlines())
+    parts = {suite, f"{suite}-updates", f"{suite}-security"}
+    found = [
+        (uri, release)
+        for uri, release, component in sources
+        if release in parts and component == "main"
+    ]
+    if suite not in {release for _, release in found}:
+        return []
+    return [f"deb {uri} {release} main" for uri, release in found]

@@ -1,0 +1,145 @@
+"""The lab's network on this machine: a bridge, and a route that guards its subnet.
+
+The lab is air-gapped. The hosts get no default route; this machine forwards nothing that comes in
+over the bridge, even where it forwards for others (Docker, libvirt); and when the bridge is not
+there, an unreachable route keeps packets for lab hosts from leaving by the machine's own way out.
+"""
+
+from __future__ import annotations
+
+import json
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+from lab.errors import LabError
+from lab.hosts.command import run
+from lab.hosts.inventory import EMBEDDED_RANGE
+from lab.hosts.spec import LabSpec
+
+# Any other route to the subnet is better than this one, so it counts only when no other is there.
+_GUARD_METRIC = "4278198272"
+# Unlike a blackhole it answers: connecting fails at once, with "No route to host".
+_GUARD = "unreachable"
+# Wider routes are a default route by another name (VPNs install 128.0.0.0/1), not a claim on ours.
+_WIDEST_CLAIM = EMBEDDED_RANGE.prefixlen
+# systemd-nspawn takes one inotify instance per service manager and journal; 128 ends at 18 hosts.
+_INOTIFY_INSTANCES = 8192
+
+
+def up(spec: LabSpec) -> None:
+    """Guard route and bridge exist; LabError if something else is in their place."""
+    _refuse_overlap(spec)
+    run(["ip", "route", "replace", _GUARD, spec.subnet, "metric", _GUARD_METRIC])
+    if _link(spec.bridge) is None:
+        # A plain switch: no spanning tree, and multicast goes everywhere.
+        kind = ["type", "bridge", "stp_state", "0", "mcast_snooping", "0"]
+        run(["ip", "link", "add", spec.bridge, *kind])
+    _tune(spec)
+    address = f"{spec.controller}/{spec.network.prefixlen}"
+    run(["ip", "address", "replace", address, "broadcast", "+", "dev", spec.bridge])
+    run(["ip", "link", "set", spec.bridge, "up"])
+    _raise_sysctl("fs/inotify/max_user_instances", _INOTIFY_INSTANCES)
+
+
+def down(bridge: str) -> None:
+    """The bridge and what was plugged into it are gone; the guard route stays."""
+    if _link(bridge) is not None:
+        for port in ports(bridge):
+            unplug(port)
+        run(["ip", "link", "delete", bridge])
+
+
+def remove_guard(subnet: str) -> None:
+    """Take the guard route away: the lab is no more."""
+    if run(["ip", "route", "show", "type", _GUARD, "exact", subnet]).strip():
+        run(["ip", "route", "delete", _GUARD, subnet, "metric", _GUARD_METRIC])
+
+
+def ports(bridge: str) -> list[str]:
+    """The interfaces that are plugged into the bridge."""
+    return [str(link["ifname"]) for link in _ip("link", "show", "master", bridge)]
+
+
+def veth(machine: str) -> str:
+    """This machine's end of a host's cable; nspawn gives a long one as an alternative name."""
+    return f"vb-{machine}"
+
+
+def unplug(interface: str) -> None:
+    """Remove the interface if it is still there: the kernel lets go of it after its host."""
+    if _link(interface) is not None:
+        try:
+            run(["ip", "link", "delete", interface])
+        except LabError:
+            if _link(interface) is not None:
+                raise
+
+
+def _tune(spec: LabSpec) -> None:
+    # A bridge takes its lowest port's MAC address unless it has one of its own; a change would
+    # make every host's ARP entry for the controller wrong.
+    mac = "02:00:" + IPv4Address(spec.controller).packed.hex(":")
+    run(["ip", "link", "set", spec.bridge, "address", mac])
+    _sysctl(f"net/ipv6/conf/{spec.bridge}/disable_ipv6", 1)
+    _sysctl(f"net/ipv4/conf/{spec.bridge}/forwarding", 0)
+    # Ask again for a booting host's MAC address after 20 ms, not after a second.
+    _sysctl(f"net/ipv4/neigh/{spec.bridge}/retrans_time_ms", 20)
+
+
+def _refuse_overlap(spec: LabSpec) -> None:
+    """LabError if an address or a route of something else is in the lab's subnet."""
+    advice = "give the lab a lab_subnet of its own in its inventory, or remove that: {} {}"
+    link = _link(spec.bridge)
+    if link and link.get("linkinfo", {}).get("info_kind") != "bridge":
+        raise LabError(
+            f"this machine has an interface {spec.bridge}, which is no bridge of ours",
+            f"give the lab another lab_name, or remove it: ip link delete {spec.bridge}",
+        )
+    for interface in _ip("address", "show"):
+        for address in interface["addr_info"]:
+            if address["family"] != "inet" or interface["ifname"] == spec.bridge:
+                continue
+            if IPv4Address(address["local"]) in spec.network:
+                raise LabError(
+                    f"address {address['local']} of {interface['ifname']} "
+                    f"is in the lab's subnet {spec.subnet}",
+                    advice.format("ip address delete", address["local"]),
+                )
+    for route in _ip("route", "show", "table", "all"):
+        if route["dst"] == "default" or route.get("dev") == spec.bridge:
+            continue
+        guard = route.get("type") == _GUARD and route["dst"] == spec.subnet
+        claim = IPv4Network(route["dst"])
+        if not guard and claim.prefixlen >= _WIDEST_CLAIM and claim.overlaps(spec.network):
+            raise LabError(
+                f"the route {_text(route)} overlaps the lab's subnet {spec.subnet}",
+                advice.format("ip route delete", _text(route)),
+            )
+
+
+def _text(route: dict[str, Any]) -> str:
+    kind = f"{route['type']} " if "type" in route else ""
+    return f"{kind}{route['dst']}" + (f" dev {route['dev']}" if "dev" in route else "")
+
+
+def _ip(*arguments: str) -> list[dict[str, Any]]:
+    """What ip(8) knows, IPv4 only; it prints `{}` for what is filtered out."""
+    found = json.loads(run(["ip", "-4", "-json", "-details", *arguments]) or "[]")
+    return [item for item in found if item]
+
+
+def _link(name: str) -> dict[str, Any] | None:
+    try:
+        return next(iter(_ip("link", "show", "dev", name)))
+    except LabError:  # ip says: does not exist
+        return None
+
+
+def _sysctl(name: str, value: int) -> None:
+    Path("/proc/sys", name).write_text(str(value))
+
+
+def _raise_sysctl(name: str, least: int) -> None:
+    if int(Path("/proc/sys", name).read_text()) < least:
+        _sysctl(name, least)

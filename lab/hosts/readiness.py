@@ -1,0 +1,65 @@
+"""Wait until hosts let people in: sshd sends its banner, and in our image a login works by then."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+
+# RFC 4253 section 4.2: the server's identification starts with these bytes.
+_BANNER = b"SSH-2.0-"
+_TRY_SECONDS = 0.25
+_PAUSE_SECONDS = 0.02
+_LIFE_SECONDS = 0.5
+
+
+async def answers(address: str, port: int = 22, seconds: float = _TRY_SECONDS) -> bool:
+    """Whether an SSH server greets at the address within `seconds`."""
+    try:
+        async with asyncio.timeout(seconds):
+            reader, writer = await asyncio.open_connection(address, port)
+            try:
+                return (await reader.readline()).startswith(_BANNER)
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        return False
+
+
+async def wait(
+    hosts: Mapping[str, str],
+    seconds: float,
+    dead: Callable[[], set[str]],
+    arrived: Callable[[str], None],
+) -> dict[str, str]:
+    """Wait for all hosts (name to address) at once; those that failed, with the reason.
+
+    `dead` names the hosts that need not be waited for any longer; `arrived` is told of each that
+    answers.
+    """
+    deadline = time.monotonic() + seconds
+    waiting = {asyncio.create_task(_greeting(address)): host for host, address in hosts.items()}
+    failed: dict[str, str] = {}
+    while waiting:
+        done, _ = await asyncio.wait(
+            waiting, timeout=_LIFE_SECONDS, return_when=asyncio.FIRST_COMPLETED
+        )
+        for task in done:
+            arrived(waiting.pop(task))
+        gone = set() if done else dead()
+        late = time.monotonic() > deadline
+        for task, host in list(waiting.items()):
+            if late or host in gone:
+                task.cancel()
+                del waiting[task]
+                failed[host] = (
+                    "it stopped again" if host in gone else f"no SSH banner in {seconds:.0f} s"
+                )
+    return failed
+
+
+async def _greeting(address: str) -> None:
+    while True:
+        if await answers(address):
+            return
+        await asyncio.sleep(_PAUSE_SECONDS)

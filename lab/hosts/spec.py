@@ -1,0 +1,105 @@
+"""What the side without root asks of the side with root: plain data, checked on arrival.
+
+The unprivileged side has read the inventory; root is asked only for what root must do. The data
+crosses `sudo` as JSON, so every field is checked again before a path or a command is made of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any, Self
+
+from lab.errors import LabError
+from lab.hosts.inventory import EMBEDDED_RANGE, HOST_NAME, LAB_NAME
+
+PACKAGE_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
+SUITE_NAME = re.compile(r"[a-z][a-z0-9-]*")
+PUBLIC_KEY = re.compile(r"ssh-ed25519 [A-Za-z0-9+/=]+( [^\n]*)?")
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """Which Debian the hosts run."""
+
+    suite: str
+    packages: tuple[str, ...]
+    """Debian packages that the roles declare, on top of the image's own."""
+
+
+@dataclass(frozen=True)
+class LabSpec:
+    """One lab of nspawn machines."""
+
+    lab: str
+    directory: str
+    """`.lab/<lab>` of the checkout that the lab belongs to, absolute."""
+    subnet: str
+    controller: str
+    hosts: Mapping[str, str]
+    """Host name to address."""
+    login_key: str
+    """The public key, as in authorized_keys, that opens user `lab`."""
+    image: ImageSpec
+
+    @property
+    def network(self) -> IPv4Network:
+        return IPv4Network(self.subnet)
+
+    @property
+    def bridge(self) -> str:
+        return f"dl-{self.lab}"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The spec in `data`, or LabError naming the field that is not what it must be."""
+        try:
+            image = ImageSpec(str(data["image"]["suite"]), tuple(data["image"]["packages"]))
+            fields = {name: str(data[name]) for name in _TEXTS}
+            spec = cls(**fields, hosts=dict(data["hosts"]), image=image)
+        except (KeyError, TypeError, ValueError) as error:
+            raise _refusal("shape", repr(error)) from error
+        spec.check()
+        return spec
+
+    def check(self) -> None:
+        """LabError if a field could lead a command or a path astray."""
+        _demand("lab", self.lab, bool(LAB_NAME.fullmatch(self.lab)))
+        _demand("directory", self.directory, Path(self.directory).is_absolute())
+        _demand("login_key", self.login_key, bool(PUBLIC_KEY.fullmatch(self.login_key)))
+        _demand("suite", self.image.suite, bool(SUITE_NAME.fullmatch(self.image.suite)))
+        for package in self.image.packages:
+            _demand("package", package, bool(PACKAGE_NAME.fullmatch(package)))
+        try:
+            network = self.network
+            controller = IPv4Address(self.controller)
+            addresses = [IPv4Address(address) for address in self.hosts.values()]
+        except ValueError as error:
+            raise _refusal("address", str(error)) from error
+        _demand("subnet", self.subnet, network.subnet_of(EMBEDDED_RANGE))
+        _demand("controller", self.controller, controller in network)
+        _demand("hosts", str(len(self.hosts)), len({controller, *addresses}) == len(addresses) + 1)
+        for name, address in self.hosts.items():
+            _demand("host", name, bool(HOST_NAME.fullmatch(name)))
+            _demand("address", address, IPv4Address(address) in network)
+
+
+_TEXTS = ("lab", "directory", "subnet", "controller", "login_key")
+
+
+def _demand(field: str, value: str, holds: bool) -> None:  # noqa: FBT001
+    if not holds:
+        raise _refusal(field, value)
+
+
+def _refusal(field: str, value: str) -> LabError:
+    return LabError(
+        f"the lab's specification has a bad {field}: {value}",
+        "it is made from the inventory by lab.hosts; call that, not lab.hosts.privileged",
+    )
