@@ -7,6 +7,7 @@ connections, a peer that never reads. Each costs that peer its connection and no
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from apps.kit.framing import FrameError, Framing, Lines
 from apps.kit.trace import StreamTrace
 
 _CHUNK = 65536
+_LINGER = 2.0
+"""Seconds in which a peer that was refused may still read why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,20 @@ async def read_frames(
             yield frame
         if frames:
             waited_since = loop.time()
+
+
+async def _linger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """End our side, and read on for a moment before closing.
+
+    A socket closed with unread bytes in it sends a reset, and a reset takes our last words from
+    the peer before it could read them (RFC 9112 section 9.6 has the same remedy).
+    """
+    if writer.can_write_eof():
+        writer.write_eof()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LINGER):
+            while await reader.read(_CHUNK):
+                continue
 
 
 Answer = Callable[[bytes], Awaitable[bytes | None]]
@@ -164,3 +181,4 @@ class FramedServer:
             self._events.bounded("peer_error", peer=trace.peer, error=why)
             if self._complain:
                 writer.write(framing.encode(self._complain(why)))
+                await _linger(reader, writer)

@@ -66,5 +66,5 @@ def serves_again(history: History) -> Finding:
     if not after:
         return Finding(None, "nobody asked after it came back", (ready[0],))
     away = ready[0]["t"] - killed
-    told = f"back after {away:.1f} s; {len(failed)} calls failed meanwhile, {len(after)} went well then"
+    told = f"back after {away:.1f} s; {len(failed)} calls failed, {len(after)} then went well"
     return Finding(True, told, (ready[0],))

@@ -36,9 +36,11 @@ def demo(lab: Lab) -> None:
     )
 
     lab.say("the server is killed under load")
+    before = len(lab.history("tcp_echo_server", "recv"))
     crowds = start_crowds(lab, target, "--count", 800, "--callers", 8, "--think", 0.05)
-    before = len(history)
-    lab.wait_until(lambda: len(lab.history("tcp_echo_server")) > before, "the crowds are answered")
+    lab.wait_until(
+        lambda: len(lab.history("tcp_echo_server", "recv")) > before, "the crowds are answered"
+    )
     lab.kill(server, "tcp_echo_server")
     for crowd in crowds:
         crowd.wait()
