@@ -1,0 +1,1 @@
+"""Squares over TCP: a server that computes them, and a bag of tasks that workers share."""
