@@ -1,33 +1,35 @@
 """Runs on a host, as root: installs the code and its locked libraries, without a network.
 
 The virtual environment is brought to hold exactly what the lock and the code's wheel say; the
-lock's hashes are checked here again. A marker is written last, so an interrupted installation is
-taken up again by the next deploy.
+lock's hashes are checked here again. Ansible's local fact that says so is written last, so an
+interrupted installation is taken up again by the next deploy.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
+import tempfile
 import venv
 import zipfile
 from pathlib import Path
 
 
-def uv_of(wheelhouse: Path) -> Path:
-    """Give the uv program that lies in the wheelhouse, unpacked."""
-    program = wheelhouse / "uv"
-    if not program.exists():
-        (wheel,) = wheelhouse.glob("uv-*.whl")
-        unpacked = program.with_suffix(".new")
-        with zipfile.ZipFile(wheel) as whole:
-            (name,) = (n for n in whole.namelist() if n.endswith(".data/scripts/uv"))
-            unpacked.write_bytes(whole.read(name))
-        unpacked.chmod(0o755)
-        unpacked.replace(program)
+def uv_of(prefix: Path, wheelhouse: Path, spare: Path) -> Path:
+    """Give the uv program: the environment's own, or at first the wheelhouse's, unpacked."""
+    own = prefix / "bin" / "uv"
+    if own.exists():
+        return own
+    (wheel,) = wheelhouse.glob("uv-*.whl")
+    program = spare / "uv"
+    with zipfile.ZipFile(wheel) as whole:
+        (name,) = (n for n in whole.namelist() if n.endswith(".data/scripts/uv"))
+        program.write_bytes(whole.read(name))
+    program.chmod(0o755)
     return program
 
 
@@ -39,12 +41,14 @@ def install(prefix: Path, wheelhouse: Path, code: Path) -> None:
     code_hash = hashlib.sha256(code.read_bytes()).hexdigest()
     lock = (wheelhouse / "requirements-hosts.lock").read_text()
     wanted.write_text(f"{lock}\ndistlab @ {code.as_uri()} --hash=sha256:{code_hash}\n")
-    subprocess.run(
-        [str(uv_of(wheelhouse)), "pip", "sync", "--quiet", "--offline", "--no-index", "--no-cache"]
-        + ["--python", str(prefix / "bin" / "python"), "--find-links", str(wheelhouse)]
-        + ["--require-hashes", "--compile-bytecode", "--link-mode=copy", str(wanted)],
-        check=True,
-    )
+    with tempfile.TemporaryDirectory(dir=prefix) as spare:
+        uv = uv_of(prefix, wheelhouse, Path(spare))
+        subprocess.run(
+            [str(uv), "pip", "sync", "--quiet", "--offline", "--no-index", "--no-cache"]
+            + ["--python", str(prefix / "bin" / "python"), "--find-links", str(wheelhouse)]
+            + ["--require-hashes", "--compile-bytecode", "--link-mode=copy", str(wanted)],
+            check=True,
+        )
 
 
 def main() -> None:
@@ -53,9 +57,9 @@ def main() -> None:
     parser.add_argument("--prefix", type=Path, required=True)
     parser.add_argument("--wheelhouse", type=Path, required=True)
     parser.add_argument("--code", required=True, help="the code's wheel, in the wheelhouse")
+    parser.add_argument("--fact", type=Path, required=True, help="where to say what is installed")
     given = parser.parse_args()
-    for marker in given.prefix.glob("*.installed"):
-        marker.unlink()
+    given.fact.unlink(missing_ok=True)
     try:
         install(given.prefix, given.wheelhouse, given.wheelhouse / given.code)
     except subprocess.CalledProcessError as error:
@@ -66,7 +70,8 @@ def main() -> None:
     for path in given.wheelhouse.parent.iterdir():
         if path != given.wheelhouse:
             shutil.rmtree(path)
-    (given.prefix / f"{given.code}.installed").touch()
+    given.fact.parent.mkdir(parents=True, exist_ok=True)
+    given.fact.write_text(json.dumps({"code": given.code}))
 
 
 if __name__ == "__main__":

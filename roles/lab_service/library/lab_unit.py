@@ -43,6 +43,10 @@ options:
     description: What each variable's name begins with.
     type: str
     default: ""
+  files:
+    description: The texts of further files that only this unit reads, by path; root's alone.
+    type: dict
+    default: {}
   code:
     description: The fingerprint of the code that it runs.
     type: str
@@ -97,11 +101,13 @@ class Unit:
         self.name: str = wanted["name"]
         self.service = f"{self.name}.service"
         options = options_text(wanted["option_prefix"], wanted["options"])
-        whole = "\0".join((wanted["unit"], options, wanted["code"]))
+        files = dict(sorted(wanted["files"].items()))
+        whole = "\0".join((wanted["unit"], options, wanted["code"], *files, *files.values()))
         self.revision = hashlib.sha256(whole.encode()).hexdigest()[:16]
         self.unit_path = UNITS / self.service
         self.options_path = OPTIONS / f"{self.name}.env"
         self.wanted_files = {
+            **{Path(path): (text, 0o600) for path, text in files.items()},
             self.options_path: (f"{options}{REVISION}={self.revision}\n", 0o600),
             self.unit_path: (wanted["unit"].rstrip() + "\n", 0o644),
         }
@@ -161,7 +167,7 @@ class Unit:
         before = {str(path): path.read_text() if path.exists() else "" for path in files}
         after = {str(path): self.wanted_files[path][0] for path in files}
         if not self.module.check_mode:
-            OPTIONS.mkdir(mode=0o755, exist_ok=True)
+            self.options_path.parent.mkdir(mode=0o755, exist_ok=True)
             for path in files:
                 write(path, *self.wanted_files[path])
             if files or shown.get("NeedDaemonReload") == "yes":
@@ -221,6 +227,7 @@ def main() -> None:
             "unit": {"type": "str", "required": True},
             "options": {"type": "dict", "default": {}},
             "option_prefix": {"type": "str", "default": ""},
+            "files": {"type": "dict", "default": {}},
             "code": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
