@@ -54,7 +54,7 @@ def status(remote: Remote, chosen: Sequence[Pattern]) -> list[UnitState]:
     """Ask every host that the placement names for its units."""
     wanted = placed(remote.inventory, chosen)
     hosts = list(dict.fromkeys(host for host, _ in wanted))
-    command = f"systemctl show 'lab-*.service' --all --property={_PROPERTIES}"
+    command = f"sudo -n systemctl show 'lab-*.service' --all --property={_PROPERTIES}"
     answers = remote.each(hosts, lambda host: _units(remote.must(host, command)))
     return [_state(remote.inventory, host, component, answers) for host, component in wanted]
 

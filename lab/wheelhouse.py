@@ -1,6 +1,6 @@
 """What is installed on the hosts, built here: the wheelhouse, the code's wheel, the fingerprints.
 
-    python -m lab.wheelhouse --python 3.11 --machine x86_64
+    python -m lab.wheelhouse --python 3.11.2 --machine x86_64
 
 builds what is missing under .lab/build and prints one JSON object. Everything is named by the
 digest of what it is made from, so an unchanged tree builds nothing.
@@ -181,13 +181,14 @@ def run(command: list[str], **environment: str) -> None:
 def main() -> None:
     """Build what is missing and say where it is."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--python", required=True, help="the hosts' Python, such as 3.11")
+    parser.add_argument("--python", required=True, help="the hosts' Python, such as 3.11.2")
     parser.add_argument("--machine", required=True, help="the hosts' machine, such as x86_64")
     wanted = parser.parse_args()
     BUILD.mkdir(parents=True, exist_ok=True)
     try:
         wheel, version, built_code = build_code()
-        wheelhouse, identity, built_wheelhouse = build_wheelhouse(wanted.python, wanted.machine)
+        python = ".".join(wanted.python.split(".")[:2])
+        wheelhouse, identity, built_wheelhouse = build_wheelhouse(python, wanted.machine)
     except LabError as error:
         sys.exit(str(error))
     print(
