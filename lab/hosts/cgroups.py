@@ -2,28 +2,30 @@
 
 A machine outlives the command that booted it, its supervisor can be killed and leave its payload
 behind, and no pid file survives `kill -9` of everybody. The kernel's own bookkeeping does: all
-processes of host n1 of lab local are in a control group called `distlab:local:n1.scope`.
+processes of host n1 of lab local are in a control group called `distlab:local:n1.service`.
 
-Where PID 1 is systemd it owns the tree, and a transient scope unit of that name is asked of it.
-Where it is not (containers, sandboxes, WSL without systemd) the group is made by hand, in the
-hierarchies that systemd-nspawn looks at: the v2 tree and, on a hybrid machine, `name=systemd`.
+Where PID 1 is systemd it owns the tree, and a transient service of that name is asked of it, with
+the properties of systemd's own systemd-nspawn@.service. Where it is not (containers, sandboxes, WSL
+without systemd) the group is made by hand, in the hierarchies that systemd-nspawn looks at: the v2
+tree and, on a hybrid machine, `name=systemd`.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lab.errors import LabError
 
-_IN_SCOPE = re.compile(r"/distlab:([a-z0-9-]+):([a-z0-9-]+)\.scope(?=/|$)", re.MULTILINE)
+_IN_GROUP = re.compile(r"/distlab:([a-z0-9-]+):([a-z0-9-]+)\.[a-z]+(?=/|$)", re.MULTILINE)
 
 
-def scope_name(lab: str, host: str) -> str:
-    """The name of the control group of one machine."""
-    return f"distlab:{lab}:{host}.scope"
+def _group_name(lab: str, host: str) -> str:
+    return f"distlab:{lab}:{host}.service"
 
 
 def systemd_is_init() -> bool:
@@ -31,20 +33,62 @@ def systemd_is_init() -> bool:
     return Path("/run/systemd/system").is_dir()
 
 
-def launcher(lab: str, host: str) -> list[str]:
-    """A command that runs the command appended to it in the machine's control group."""
-    scope = scope_name(lab, host)
-    if systemd_is_init():
-        return [
-            *("systemd-run", "--quiet", "--scope", "--collect", f"--unit={scope}"),
-            *("--property=Delegate=yes", f"--description=Host {host} of lab {lab}", "--"),
-        ]
-    joins = []
-    for hierarchy in _hierarchies():
-        (hierarchy / scope).mkdir(exist_ok=True)
-        joins.append(str(hierarchy / scope / "cgroup.procs"))
-    script = 'while [ "$1" != -- ]; do echo $$ >"$1"; shift; done; shift; exec "$@"'
-    return ["sh", "-euc", script, "sh", *joins, "--"]
+def start(
+    lab: str, host: str, command: Sequence[str], *, cable: str, console: Path, lock: int
+) -> bool:
+    """Start a machine's supervisor in the machine's group; whether that went well.
+
+    It is in the group when this returns, in a session of its own and nobody's child. Until then
+    the child that starts it holds the lab's `lock` too: should this process be killed, whoever gets
+    the lock next finds the machine or finds none. If the machine inside reboots, `command` is run
+    again, once `cable`, its network interface here, is gone.
+    """
+    launcher = _ask_systemd if systemd_is_init() else _by_hand
+    with console.open("wb") as output:
+        return (
+            subprocess.run(
+                [*launcher(lab, host, cable, console), *command],
+                stdin=lock,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, **_ENVIRONMENT},
+                check=False,
+            ).returncode
+            == 0
+        )
+
+
+# The machine gets a pure v2 tree of control groups, whatever this machine has.
+_ENVIRONMENT = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
+
+
+def _ask_systemd(lab: str, host: str, cable: str, console: Path) -> list[str]:
+    properties = {
+        "Delegate": "yes",
+        "KillMode": "mixed",
+        "TasksMax": "16384",
+        "RestartForceExitStatus": "133",  # nspawn's, when the machine inside reboots
+        "SuccessExitStatus": "133",
+        "ExecStartPre": f"-ip link delete {cable}",
+        "StandardOutput": f"append:{console}",
+        "StandardError": f"append:{console}",
+    }
+    return [
+        *("systemd-run", "--quiet", "--collect", "--slice=machine.slice"),
+        f"--unit={_group_name(lab, host)}",
+        f"--description=Host {host} of lab {lab}",
+        *(f"--setenv={name}={value}" for name, value in _ENVIRONMENT.items()),
+        *(f"--property={name}={value}" for name, value in properties.items()),
+        "--",
+    ]
+
+
+def _by_hand(lab: str, host: str, cable: str, _console: Path) -> list[str]:
+    groups = [hierarchy / _group_name(lab, host) for hierarchy in _hierarchies()]
+    for group in groups:
+        group.mkdir(exist_ok=True)
+    launcher = Path(__file__).with_name("launch.sh")
+    return [str(launcher), cable, *(str(group / "cgroup.procs") for group in groups), "--"]
 
 
 def members(lab: str) -> dict[str, list[int]]:
@@ -54,7 +98,7 @@ def members(lab: str) -> dict[str, list[int]]:
         if not process.name.isdecimal():
             continue
         try:
-            match = _IN_SCOPE.search((process / "cgroup").read_text())
+            match = _IN_GROUP.search((process / "cgroup").read_text())
         except OSError:  # it ended meanwhile
             continue
         if match and match[1] == lab and _alive(process):
@@ -72,10 +116,10 @@ def _alive(process: Path) -> bool:
 
 def remove(lab: str, host: str | None = None) -> None:
     """Remove the empty groups of one machine, or of all the lab's. systemd collects its own."""
-    pattern = scope_name(lab, host) if host else f"distlab:{lab}:*.scope"
+    pattern = f"distlab:{lab}:{host or '*'}.*"
     for hierarchy in _hierarchies():
-        for scope in hierarchy.glob(pattern):
-            for directory in [*_below(scope), scope]:
+        for group in hierarchy.glob(pattern):
+            for directory in [*_below(group), group]:
                 directory.rmdir()
 
 

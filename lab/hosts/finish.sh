@@ -24,10 +24,14 @@ mkdir -p "$root/var/log/journal"
 systemctl --root="$root" preset-all --preset-mode=full
 systemctl --root="$root" set-default multi-user.target
 rm -f "$root"/etc/rc[0-6S].d/S*
+# The bus and the login manager start when somebody calls them.
+for service in dbus systemd-logind; do
+    rm "$root/usr/lib/systemd/system/multi-user.target.wants/$service.service"
+done
 
 # Units and generators that have nothing to do in a container without consoles, disks or seats.
 systemctl --root="$root" mask \
-    console-getty.service getty.target getty-static.service systemd-logind.service \
+    console-getty.service getty.target getty-static.service \
     systemd-ask-password-console.path systemd-ask-password-wall.path \
     systemd-binfmt.service systemd-firstboot.service systemd-machine-id-commit.service \
     systemd-modules-load.service systemd-random-seed.service systemd-repart.service \

@@ -30,6 +30,7 @@ BASE_PACKAGES = (
     "systemd",
     "systemd-sysv",
     "libnss-systemd",  # gives the users of DynamicUser= a name
+    "dbus",  # lets users other than root ask systemctl
     "openssh-server",
     "sudo",
     "python3",

@@ -11,7 +11,6 @@ import os
 import re
 import select
 import signal
-import subprocess
 import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
@@ -72,39 +71,24 @@ def _is_supervisor(process: int) -> bool:
 
 
 def boot(spec: LabSpec, host: str, lock: int) -> None:
-    """Start the machine and return at once; its disk is ready and it is off.
-
-    It is started in a session of its own, as a child of nobody, so it outlives this process. The
-    lab's `lock` is held by the child as well, until the machine shows in its control group: should
-    this process be killed, whoever gets the lock next sees the machine.
-    """
-    network.unplug(network.veth(_name(spec.lab, host)))
+    """Start the machine and return at once; its disk is ready, it is off, and `lock` is held."""
+    name = _name(spec.lab, host)
     disk = disks.path(spec.lab, host)
     made = disks.make_of(spec.lab, host)
     if made is None:
         raise LabError(f"host {host} of lab {spec.lab} has no disk", "make one: fab up")
     nspawn = [
-        *("systemd-nspawn", "--quiet", "--boot", f"--machine={_name(spec.lab, host)}"),
+        *("systemd-nspawn", "--quiet", "--boot", f"--machine={name}", f"--hostname={host}"),
         *("--register=no", "--keep-unit"),
         f"--directory={disk / 'root'}",
         f"--overlay={image.path(made.image)}:{disk / 'upper'}:/",
         f"--network-bridge={spec.bridge}",
         *("--link-journal=no", "--resolv-conf=off", "--timezone=off", "--console=read-only"),
     ]
-    with (disk / "console.log").open("wb") as console:
-        started = subprocess.run(
-            [
-                *cgroups.launcher(spec.lab, host),
-                *("sh", "-euc", 'exec setsid --fork "$@" </dev/null', "sh", *nspawn),
-            ],
-            stdin=lock,
-            stdout=console,
-            stderr=console,
-            # The machine gets a pure v2 tree of control groups, whatever this machine has.
-            env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
-            check=False,
-        )
-    if started.returncode != 0:
+    cable = network.cable(name)
+    network.unplug(cable)
+    console = disk / "console.log"
+    if not cgroups.start(spec.lab, host, nspawn, cable=cable, console=console, lock=lock):
         raise did_not_come_up(spec.lab, host, "it could not be started")
 
 
@@ -159,7 +143,7 @@ def _chosen(lab: str, hosts: Collection[str] | None) -> dict[str, Machine]:
 def _forget(lab: str, stopped: Iterable[str]) -> None:
     """Remove what the kernel and nspawn keep of machines that are off."""
     for host in stopped:
-        network.unplug(network.veth(_name(lab, host)))
+        network.unplug(network.cable(_name(lab, host)))
         cgroups.remove(lab, host)
         _remove_propagation(_name(lab, host))
 

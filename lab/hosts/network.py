@@ -61,7 +61,7 @@ def ports(bridge: str) -> list[str]:
     return [str(link["ifname"]) for link in _ip("link", "show", "master", bridge)]
 
 
-def veth(machine: str) -> str:
+def cable(machine: str) -> str:
     """This machine's end of a host's cable; nspawn gives a long one as an alternative name."""
     return f"vb-{machine}"
 

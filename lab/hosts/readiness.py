@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 
 # RFC 4253 section 4.2: the server's identification starts with these bytes.
 _BANNER = b"SSH-2.0-"
+# sshd logs an error about whoever leaves without a greeting.
+_GREETING = b"SSH-2.0-distlab\r\n"
 _TRY_SECONDS = 0.25
 _PAUSE_SECONDS = 0.02
 _LIFE_SECONDS = 0.5
@@ -19,7 +21,10 @@ async def answers(address: str, port: int = 22, seconds: float = _TRY_SECONDS) -
         async with asyncio.timeout(seconds):
             reader, writer = await asyncio.open_connection(address, port)
             try:
-                return (await reader.readline()).startswith(_BANNER)
+                greeted = (await reader.readline()).startswith(_BANNER)
+                writer.write(_GREETING)
+                await writer.drain()
+                return greeted
             finally:
                 writer.close()
     except (OSError, TimeoutError):
