@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ from lab.hosts.state import Report
 
 CHECKOUT = Path(__file__).parents[2]
 DEFAULT_SUITE = "bookworm"
+# A host answers in a second or so; a machine that does fifty other things may take longer.
+_BOOT_SECONDS = 60.0
+_TELL_EVERY = 10
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ def up(inventory: Inventory, report: Report) -> list[HostState]:
     """Boot what is off; every host then answers over SSH. LabError if it cannot be."""
     keys = _ask("up", inventory, report)
     ssh.write_files(inventory, keys)
+    _wait(inventory, list(inventory.hosts), report)
     return [
         HostState(host.name, str(host.address), "running", ssh=True)
         for host in inventory.hosts.values()
@@ -52,6 +57,7 @@ def down(inventory: Inventory, report: Report, *, wipe: bool = False) -> None:
 def boot(inventory: Inventory, host: str, report: Report) -> None:
     """Switch one host on again, and wait until it answers over SSH."""
     _ask("boot", inventory, report, host=_member(inventory, host))
+    _wait(inventory, [host], report)
 
 
 def power_off(inventory: Inventory, host: str, report: Report) -> None:
@@ -78,6 +84,35 @@ def _machine(host: str, running: dict[str, list[int]] | None) -> str:
     if running is None:
         return "unknown"
     return "running" if host in running else "off"
+
+
+def _wait(inventory: Inventory, hosts: list[str], report: Report) -> None:
+    """Wait until the hosts answer over SSH; LabError with the console of one that does not."""
+    answered: list[str] = []
+
+    def arrived(host: str) -> None:
+        answered.append(host)
+        if len(answered) % _TELL_EVERY == 0 or len(answered) == len(hosts):
+            report(f"{len(answered)} of {len(hosts)} hosts answer over SSH")
+
+    failed = asyncio.run(
+        readiness.wait(
+            {host: str(inventory.hosts[host].address) for host in hosts},
+            _BOOT_SECONDS,
+            gone=lambda: set(hosts) - set(cgroups.members(inventory.lab)),
+            arrived=arrived,
+        )
+    )
+    if failed:
+        host, why = next(iter(failed.items()))
+        console = _ask("console", inventory, report, host=host) or "(it printed nothing)"
+        others = [other for other in failed if other != host]
+        raise LabError(
+            f"host {host} of lab {inventory.lab} did not come up: {why}. "
+            f"The end of its console:\n{textwrap.indent(console, '    ')}"
+            + (f"\nNor did {', '.join(others)}." if others else ""),
+            "`fab down` and `fab up` start afresh; `fab down --wipe` throws the disks away as well",
+        )
 
 
 def _member(inventory: Inventory, host: str) -> str:

@@ -25,6 +25,7 @@ _HALT = signal.SIGRTMIN + 3
 _HALT_SECONDS = 20.0
 _KILL_SECONDS = 10.0
 _CONSOLE_LINES = 25
+_TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(\x07|\x1b\\)|\r")
 
 
 @dataclass
@@ -87,9 +88,12 @@ def boot(spec: LabSpec, host: str, lock: int) -> None:
     ]
     cable = network.cable(name)
     network.unplug(cable)
-    console = disk / "console.log"
-    if not cgroups.start(spec.lab, host, nspawn, cable=cable, console=console, lock=lock):
-        raise did_not_come_up(spec.lab, host, "it could not be started")
+    log = disk / "console.log"
+    if not cgroups.start(spec.lab, host, nspawn, cable=cable, console=log, lock=lock):
+        raise LabError(
+            f"host {host} of lab {spec.lab} could not be started: {console(spec.lab, host)}",
+            "`fab down` and `fab up` start afresh",
+        )
 
 
 def halt(lab: str, hosts: Collection[str] | None = None) -> list[str]:
@@ -198,15 +202,9 @@ def _wait_for_end(process: int, seconds: float) -> bool:
         os.close(descriptor)
 
 
-def did_not_come_up(lab: str, host: str, why: str) -> LabError:
-    """An error with the end of the host's console."""
+def console(lab: str, host: str) -> str:
+    """The last lines of the host's console since its last boot, without colours."""
     log = disks.path(lab, host) / "console.log"
     text = log.read_bytes().decode(errors="replace") if log.exists() else ""
-    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(\x07|\x1b\\)|\r", "", text)
-    end = "\n".join(f"    {line}" for line in plain.splitlines()[-_CONSOLE_LINES:] if line.strip())
-    return LabError(
-        f"host {host} of lab {lab} did not come up: {why}. The end of its console:\n"
-        + (end or "    (it printed nothing)"),
-        f"the whole console is in {log}; `fab down` and `fab up` start afresh, "
-        "`fab down --wipe` throws its disk away",
-    )
+    lines = _TERMINAL_CODES.sub("", text).splitlines()
+    return "\n".join([line for line in lines if line.strip()][-_CONSOLE_LINES:])

@@ -88,8 +88,7 @@ def _tune(spec: LabSpec) -> None:
 
 
 def _refuse_overlap(spec: LabSpec) -> None:
-    """LabError if an address or a route of something else is in the lab's subnet."""
-    advice = "give the lab a lab_subnet of its own in its inventory, or remove that: {} {}"
+    """LabError if an interface, an address or a route of something else is in the lab's place."""
     link = _link(spec.bridge)
     if link and link.get("linkinfo", {}).get("info_kind") != "bridge":
         raise LabError(
@@ -98,24 +97,24 @@ def _refuse_overlap(spec: LabSpec) -> None:
         )
     for interface in _ip("address", "show"):
         for address in interface["addr_info"]:
-            if address["family"] != "inet" or interface["ifname"] == spec.bridge:
-                continue
-            if IPv4Address(address["local"]) in spec.network:
-                raise LabError(
-                    f"address {address['local']} of {interface['ifname']} "
-                    f"is in the lab's subnet {spec.subnet}",
-                    advice.format("ip address delete", address["local"]),
-                )
+            local = IPv4Address(address["local"])
+            if interface["ifname"] != spec.bridge and local in spec.network:
+                raise _taken(spec, f"address {local} of interface {interface['ifname']} is in")
     for route in _ip("route", "show", "table", "all"):
         if route["dst"] == "default" or route.get("dev") == spec.bridge:
             continue
         guard = route.get("type") == _GUARD and route["dst"] == spec.subnet
         claim = IPv4Network(route["dst"])
         if not guard and claim.prefixlen >= _WIDEST_CLAIM and claim.overlaps(spec.network):
-            raise LabError(
-                f"the route {_text(route)} overlaps the lab's subnet {spec.subnet}",
-                advice.format("ip route delete", _text(route)),
-            )
+            raise _taken(spec, f"the route {_text(route)} overlaps")
+
+
+def _taken(spec: LabSpec, what: str) -> LabError:
+    return LabError(
+        f"{what} the subnet {spec.subnet} of lab {spec.lab}",
+        "give the lab a lab_subnet of its own in its inventory, or take the other down first "
+        "(an interface called dl-… is another lab's: fab down there)",
+    )
 
 
 def _text(route: dict[str, Any]) -> str:

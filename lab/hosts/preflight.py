@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lab.errors import LabError
@@ -26,6 +29,10 @@ _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _MIB = 1 << 20
 _IMAGE_MIB = 1500
 _HOST_MIB = 30
+_MORE_SPACE = (
+    "free some space there, or make it a link to a larger disk; "
+    "`fab down --wipe` removes a lab's disks"
+)
 
 
 def check_controller() -> None:
@@ -67,9 +74,19 @@ def _check_space(needed_mib: int) -> None:
     if free < needed_mib:
         raise LabError(
             f"{state.ROOT} has {free} MiB left; this lab needs up to {needed_mib}",
-            "free some space there, or make it a link to a larger disk; "
-            "`fab down --wipe` removes a lab's disks",
+            _MORE_SPACE,
         )
+
+
+@contextmanager
+def disk_full_explained() -> Iterator[None]:
+    """Say what is full, should it happen in spite of the check."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        raise LabError(f"the disk under {state.ROOT} is full: {error}", _MORE_SPACE) from error
 
 
 def _check_overlay() -> None:

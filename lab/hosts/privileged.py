@@ -8,42 +8,43 @@ lab.hosts.privileged` with one JSON object on standard input, `{"verb": …, "sp
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from lab.errors import LabError
-from lab.hosts import disks, image, machines, network, preflight, readiness, state
+from lab.hosts import disks, image, machines, network, preflight, state
 from lab.hosts.disks import Make
 from lab.hosts.spec import LabSpec
 from lab.hosts.state import Report
 
-# A host answers in a second or so; a machine that does fifty other things may take longer.
-_BOOT_SECONDS = 60.0
+
+@contextmanager
+def _holding(spec: LabSpec, report: Report) -> Iterator[int]:
+    """Hold the lab: no other command works on it, and no other checkout owns it."""
+    state.prepare()
+    with preflight.disk_full_explained(), state.locked(spec.lab, report) as lock:
+        state.refuse_foreign(spec.lab, spec.directory)
+        yield lock
 
 
 def up(spec: LabSpec, report: Report) -> dict[str, str]:
-    """Every host of the lab runs as the spec says and answers over SSH. Their public host keys."""
-    state.prepare()
-    with state.locked(spec.lab, report) as lock:
-        state.refuse_foreign(spec.lab, spec.directory)
+    """Every host of the lab has been started as the spec says. Their public host keys."""
+    with _holding(spec, report) as lock:
         preflight.check_machine(spec)
         _leave_old_subnet(spec, report)
         made = _image(spec, report)
         network.up(spec)
         _boot_all(spec, made, lock, report)
-        _wait(spec, list(spec.hosts), report)
         return {host: disks.host_key(spec.lab, host) for host in spec.hosts}
 
 
 def down(spec: LabSpec, report: Report, *, wipe: bool = False) -> list[str]:
     """No machine of the lab runs and its bridge is gone; with `wipe`, nothing of it is left."""
-    state.prepare()
-    with state.locked(spec.lab, report):
-        state.refuse_foreign(spec.lab, spec.directory)
+    with _holding(spec, report):
         stopped = machines.halt(spec.lab)
         if stopped:
             report(f"stopped {', '.join(stopped)}")
@@ -55,23 +56,22 @@ def down(spec: LabSpec, report: Report, *, wipe: bool = False) -> list[str]:
         return stopped
 
 
-def boot(spec: LabSpec, report: Report, *, host: str) -> dict[str, str]:
-    """The one host runs and answers over SSH; the lab is up otherwise. Its public host key."""
-    state.prepare()
-    with state.locked(spec.lab, report) as lock:
-        state.refuse_foreign(spec.lab, spec.directory)
+def boot(spec: LabSpec, report: Report, *, host: str) -> None:
+    """The one host has been started; the lab is up otherwise."""
+    with _holding(spec, report) as lock:
         if host not in machines.running(spec.lab):
             machines.boot(spec, host, lock)
-        _wait(spec, [host], report)
-        return {host: disks.host_key(spec.lab, host)}
 
 
 def power_off(spec: LabSpec, report: Report, *, host: str) -> list[str]:
     """The one host has lost power: every process gone at once, with no goodbye."""
-    state.prepare()
-    with state.locked(spec.lab, report):
-        state.refuse_foreign(spec.lab, spec.directory)
+    with _holding(spec, report):
         return machines.cut(spec.lab, [host])
+
+
+def console(spec: LabSpec, _report: Report, *, host: str) -> str:
+    """The end of what the host has printed since it was switched on."""
+    return machines.console(spec.lab, host)
 
 
 def _leave_old_subnet(spec: LabSpec, report: Report) -> None:
@@ -112,37 +112,12 @@ def _boot_all(spec: LabSpec, image_digest: str, lock: int, report: Report) -> No
         machines.boot(spec, host, lock)
 
 
-def _wait(spec: LabSpec, hosts: list[str], report: Report) -> None:
-    """Wait until the hosts answer over SSH; LabError with the console of one that does not."""
-    answered: list[str] = []
-
-    def arrived(host: str) -> None:
-        answered.append(host)
-        if len(answered) % 10 == 0 and len(answered) < len(hosts):
-            report(f"  {len(answered)} of {len(hosts)} answer over SSH")
-
-    failed = asyncio.run(
-        readiness.wait(
-            {host: spec.hosts[host] for host in hosts},
-            _BOOT_SECONDS,
-            dead=lambda: set(hosts) - set(machines.running(spec.lab)),
-            arrived=arrived,
-        )
-    )
-    if failed:
-        host, why = next(iter(failed.items()))
-        error = machines.did_not_come_up(spec.lab, host, why)
-        others = [other for other in failed if other != host]
-        more = f"\nNor did {', '.join(others)}." if others else ""
-        raise LabError(error.what + more, error.fix)
-    report(f"{len(hosts)} hosts answer over SSH")
-
-
 VERBS: Mapping[str, Callable[..., Any]] = {
     "up": up,
     "down": down,
     "boot": boot,
     "power_off": power_off,
+    "console": console,
 }
 
 
@@ -161,6 +136,8 @@ def main() -> None:
     except LabError as error:
         tell(error=error.what, fix=error.fix)
         sys.exit(2)
+    except KeyboardInterrupt:  # whoever asked has got it too, and says so
+        sys.exit(130)
     tell(result=result)
 
 

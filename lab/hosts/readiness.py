@@ -34,13 +34,12 @@ async def answers(address: str, port: int = 22, seconds: float = _TRY_SECONDS) -
 async def wait(
     hosts: Mapping[str, str],
     seconds: float,
-    dead: Callable[[], set[str]],
+    gone: Callable[[], set[str]],
     arrived: Callable[[str], None],
 ) -> dict[str, str]:
     """Wait for all hosts (name to address) at once; those that failed, with the reason.
 
-    `dead` names the hosts that need not be waited for any longer; `arrived` is told of each that
-    answers.
+    `gone` names the hosts that are off again; `arrived` is told of each that answers.
     """
     deadline = time.monotonic() + seconds
     waiting = {asyncio.create_task(_greeting(address)): host for host, address in hosts.items()}
@@ -51,15 +50,13 @@ async def wait(
         )
         for task in done:
             arrived(waiting.pop(task))
-        gone = set() if done else dead()
         late = time.monotonic() > deadline
+        off = set() if done else gone()
         for task, host in list(waiting.items()):
-            if late or host in gone:
+            if late or host in off:
                 task.cancel()
                 del waiting[task]
-                failed[host] = (
-                    "it stopped again" if host in gone else f"no SSH banner in {seconds:.0f} s"
-                )
+                failed[host] = "it is off again" if host in off else f"no answer in {seconds:g} s"
     return failed
 
 
