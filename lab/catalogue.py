@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -101,3 +102,22 @@ def select(only: str | None) -> tuple[Pattern, ...]:
 def components(chosen: Iterable[Pattern]) -> list[Component]:
     """Give the components of these patterns."""
     return [component for pattern in chosen for component in pattern.components]
+
+
+def main() -> None:
+    """Print, for the role lab_inventory, what each pattern needs of an inventory."""
+    wanted = []
+    for pattern in patterns():
+        specs = yaml.safe_load((pattern.role / "meta" / "argument_specs.yml").read_text())
+        wanted.append(
+            {
+                "name": pattern.name,
+                "groups": [component.group for component in pattern.components],
+                "options": specs["argument_specs"]["main"].get("options", {}),
+            }
+        )
+    print(json.dumps(wanted))
+
+
+if __name__ == "__main__":
+    main()

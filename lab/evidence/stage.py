@@ -169,7 +169,10 @@ class Stage:
         """Active, and for `Type=notify` that is READY."""
         unit = self._component(component).unit
         self.wait_until(
-            lambda: self._remote.run(host, f"sudo -n systemctl is-active --quiet {unit}").exit_status == 0,
+            lambda: (
+                self._remote.run(host, f"sudo -n systemctl is-active --quiet {unit}").exit_status
+                == 0
+            ),
             f"{unit} on {host} is ready",
             timeout,
         )

@@ -45,7 +45,7 @@ class Host:
     memory: int | None
     """MiB (`lab_memory`), for machines that are given memory."""
     vars: Mapping[str, Any] = field(default_factory=dict, compare=False)
-    """Every `lab_*` variable of the host, templated."""
+    """Every `lab_*` and `<pattern>_*` variable of the host, templated."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,13 @@ def _parse(path: Path) -> tuple[dict[str, tuple[str, ...]], dict[str, dict[str, 
     try:
         inventory = InventoryManager(loader=loader, sources=[str(path)])
         manager = VariableManager(loader=loader, inventory=inventory)
+        groups = {
+            str(name): tuple(str(host.name) for host in group.get_hosts())
+            for name, group in inventory.groups.items()
+            if name not in {"all", "ungrouped"}
+        }
+        # A variable is named for what reads it: the lab, Ansible, or the role of a group.
+        ours = ("ansible_", *(f"{group}_" for group in groups))
         variables = {}
         for host in inventory.get_hosts("all"):
             raw = manager.get_vars(host=host, include_hostvars=False)
@@ -126,13 +133,8 @@ def _parse(path: Path) -> tuple[dict[str, tuple[str, ...]], dict[str, dict[str, 
             variables[str(host.name)] = {
                 str(key): templar.template(value)
                 for key, value in raw.items()
-                if key.startswith(("lab_", "ansible_")) and key not in _ANSIBLE_INTERNALS
+                if key.startswith(ours) and key not in _ANSIBLE_INTERNALS
             }
-        groups = {
-            str(name): tuple(str(host.name) for host in group.get_hosts())
-            for name, group in inventory.groups.items()
-            if name not in {"all", "ungrouped"}
-        }
     except AnsibleError as error:
         raise LabError(
             f"Ansible cannot read the inventory {path}: {error}",
@@ -249,7 +251,7 @@ def _host(values: _Values) -> Host:
         key=Path(str(key)).expanduser() if key else None,
         ssh_args=tuple(shlex.split(values.text("ansible_ssh_common_args", ""))),
         memory=values.number("lab_memory"),
-        vars={name: value for name, value in values.all.items() if name.startswith("lab_")},
+        vars={k: v for k, v in values.all.items() if not k.startswith("ansible_")},
     )
 
 

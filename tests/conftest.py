@@ -1,0 +1,120 @@
+"""What the tests share: the lab that host tests run on, and a failed unit's journal.
+
+Host tests run on the lab of `--ansible-inventory` (inventory/local if not given), which must be up
+and deployed: `fab up && fab deploy`. Testinfra reaches its hosts with the native ssh client.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import testinfra
+
+from lab.catalogue import ROOT, Component, patterns
+from lab.hosts.inventory import Inventory, load
+from lab.status import placed as placement
+
+ON_HOSTS = {ROOT / "tests" / "hosts", ROOT / "tests" / "demos"}
+LAB = pytest.StashKey[Inventory]()
+
+os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # testinfra runs ansible
+os.environ["ANSIBLE_CONFIG"] = str(ROOT / "ansible.cfg")
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A unit on the host where the inventory places it."""
+
+    component: Component
+    name: str
+    """The host's name in the inventory."""
+    address: str
+    host: Any
+    """The host, to testinfra."""
+
+    @property
+    def unit(self) -> str:
+        """The unit's name, with its suffix."""
+        return self.component.unit
+
+
+def lab_under_test(config: pytest.Config) -> Inventory:
+    """Read the inventory, once, and point testinfra at it.
+
+    Testinfra takes an inventory's variables as they are written, so it gets one in which they are
+    worked out.
+    """
+    if LAB not in config.stash:
+        given = config.option.ansible_inventory or ROOT / "inventory" / "local"
+        inventory = config.stash[LAB] = load(Path(given))
+        inventory.directory.mkdir(parents=True, exist_ok=True)
+        path = inventory.directory / "testinfra.json"
+        path.write_text(json.dumps(worked_out(inventory)))
+        config.option.ansible_inventory = str(path)
+    return config.stash[LAB]
+
+
+def worked_out(inventory: Inventory) -> dict[str, Any]:
+    """Give an inventory in Ansible's form, with nothing left to template."""
+    hosts = {
+        host.name: {
+            "ansible_host": host.login_host,
+            "ansible_user": host.user,
+            "ansible_port": host.port,
+            "ansible_ssh_common_args": " ".join(host.ssh_args),
+            "ansible_become": True,
+            **({"ansible_ssh_private_key_file": str(host.key)} if host.key else {}),
+        }
+        for host in inventory.hosts.values()
+    }
+    groups = {
+        group: {"hosts": dict.fromkeys(members)} for group, members in inventory.groups.items()
+    }
+    return {"all": {"hosts": hosts, "children": groups}}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give a host test its lab; and if it asks for `placed`, every unit on every host."""
+    if not ON_HOSTS.intersection(metafunc.definition.path.parents):
+        return
+    inventory = lab_under_test(metafunc.config)
+    if "placed" in metafunc.fixturenames:
+        units = placement(inventory, patterns())
+        names = [f"{host}-{component.unit.removesuffix('.service')}" for host, component in units]
+        metafunc.parametrize("placed", units, ids=names, indirect=True)
+
+
+@pytest.fixture
+def inventory(pytestconfig: pytest.Config) -> Inventory:
+    """The inventory of the lab under test."""
+    return lab_under_test(pytestconfig)
+
+
+@pytest.fixture
+def placed(request: pytest.FixtureRequest, inventory: Inventory) -> Placed:
+    """A unit on its host; tests that ask for it run for every one."""
+    name, component = request.param
+    host = testinfra.get_host(
+        f"ansible://{name}", ansible_inventory=request.config.option.ansible_inventory
+    )
+    return Placed(component, name, str(inventory.hosts[name].address), host)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Add the journal of the unit under test to the report of a failure."""
+    outcome: Any = yield
+    report = outcome.get_result()
+    placed = getattr(item, "funcargs", {}).get("placed")
+    if report.failed and isinstance(placed, Placed):
+        journal = placed.host.run("journalctl --no-pager -n 40 -u %s", placed.unit)
+        title = f"journal of {placed.unit} on {placed.name}"
+        report.sections.append((title, journal.stdout or journal.stderr))
