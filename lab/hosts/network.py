@@ -34,7 +34,8 @@ def up(spec: LabSpec) -> None:
     if _link(spec.bridge) is None:
         # A plain switch: no spanning tree, and multicast goes everywhere.
         kind = ["type", "bridge", "stp_state", "0", "mcast_snooping", "0"]
-        run(["ip", "link", "add", spec.bridge, *kind])
+        fix = "the kernel needs the module: modprobe -a bridge veth"
+        run(["ip", "link", "add", spec.bridge, *kind], fix=fix)
     _tune(spec)
     address = f"{spec.controller}/{spec.network.prefixlen}"
     run(["ip", "address", "replace", address, "broadcast", "+", "dev", spec.bridge])
@@ -44,7 +45,7 @@ def up(spec: LabSpec) -> None:
 
 def down(bridge: str) -> None:
     """The bridge and what was plugged into it are gone; the guard route stays."""
-    if _link(bridge) is not None:
+    if _is_bridge(_link(bridge)):
         for port in ports(bridge):
             unplug(port)
         run(["ip", "link", "delete", bridge])
@@ -90,7 +91,7 @@ def _tune(spec: LabSpec) -> None:
 def _refuse_overlap(spec: LabSpec) -> None:
     """LabError if an interface, an address or a route of something else is in the lab's place."""
     link = _link(spec.bridge)
-    if link and link.get("linkinfo", {}).get("info_kind") != "bridge":
+    if link is not None and not _is_bridge(link):
         raise LabError(
             f"this machine has an interface {spec.bridge}, which is no bridge of ours",
             f"give the lab another lab_name, or remove it: ip link delete {spec.bridge}",
@@ -118,7 +119,7 @@ def _taken(spec: LabSpec, what: str) -> LabError:
 
 
 def _text(route: dict[str, Any]) -> str:
-    kind = f"{route['type']} " if "type" in route else ""
+    kind = f"{route['type']} " if route.get("type") not in {None, "unicast"} else ""
     return f"{kind}{route['dst']}" + (f" dev {route['dev']}" if "dev" in route else "")
 
 
@@ -133,6 +134,10 @@ def _link(name: str) -> dict[str, Any] | None:
         return next(iter(_ip("link", "show", "dev", name)))
     except LabError:  # ip says: does not exist
         return None
+
+
+def _is_bridge(link: dict[str, Any] | None) -> bool:
+    return link is not None and link.get("linkinfo", {}).get("info_kind") == "bridge"
 
 
 def _sysctl(name: str, value: int) -> None:

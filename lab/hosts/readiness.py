@@ -27,6 +27,7 @@ async def answers(address: str, port: int = 22, seconds: float = _TRY_SECONDS) -
                 return greeted
             finally:
                 writer.close()
+                await writer.wait_closed()
     except (OSError, TimeoutError):
         return False
 
