@@ -12,11 +12,15 @@ is not acknowledged, at growing intervals. That gives no loss, no duplication an
 Restarts: every start of a process is an incarnation with a number of its own, greater than all
 before (its owner makes it durable before it says a word). A frame names the incarnation that speaks
 and the one it speaks to. A receiver takes a message only if both are the living ones, so nothing
-said to a dead incarnation, or by it, ever reaches a new one. Two processes that do not know each
-other's number say hello until they do. When a peer turns out to have restarted, numbering begins
-anew, and what the dead incarnation had not acknowledged is dropped: it may have been delivered or
-not, and only the owner knows what to say to a process that has forgotten all. So a message is
-delivered at most once to one incarnation of the peer, and exactly once if neither side restarts.
+said to a dead incarnation, or by it, ever reaches a new one. When a peer turns out to have
+restarted, numbering begins anew, and what the dead incarnation had not acknowledged is dropped: it
+may have been delivered or not, and only the owner knows what to say to a process that has forgotten
+all. So a message is delivered at most once to one incarnation of the peer, and exactly once if
+neither side restarts.
+
+Meeting: a frame says hello until the peer was heard to speak to this very incarnation, and a hello
+is always answered. To know the peer is not enough: an old frame may have told of it, and the peer
+would wait for ever for a process whose restart it never heard of.
 
 Use: feed it (`open`, `send`, `receive`, `timer`), then once, last of all, `flush` it and do the
 effects that it returns. One flush for a whole batch lets acknowledgements ride on messages.
@@ -85,6 +89,7 @@ class _Frame(NamedTuple):
     by: int
     to: int
     ack: int
+    hello: bool
     seq: int
     body: Message
 
@@ -98,6 +103,7 @@ class Link:
         self.timer_name = f"link:{peer}"
         self._mine = incarnation
         self._theirs = 0
+        self._known = False  # whether the peer's living incarnation knows ours
         self._pace = pace or Pace()
         self._waiting: deque[Message] = deque()
         self._flight: deque[tuple[int, Message]] = deque()
@@ -138,20 +144,22 @@ class Link:
 
     def receive(self, frame: Message) -> list[News]:
         """Take a frame of the peer; return what it brings, in order. BadFrame if it is none."""
-        by, to, ack, seq, body = self._read(frame)
+        by, to, ack, hello, seq, body = self._read(frame)
         if by < self._theirs:
-            return []  # a dead incarnation speaks
+            self._must_answer = True  # a dead incarnation speaks, or one that lost its number
+            return []
         news: list[News] = []
         if by > self._theirs:
             news.append(self._meet(by))
         if to != self._mine:
             self._must_answer = True  # it does not know us, yet or any more
             return news
+        self._known = True
         if self._interval > self._pace.first:
             self._interval, self._must_rearm = self._pace.first, True
         self._settle(ack)
+        self._must_answer = self._must_answer or hello or seq > 0
         if seq:
-            self._must_answer = True
             self._take(seq, body, news)
         return news
 
@@ -165,15 +173,15 @@ class Link:
                 self._flight.append((self._sent, self._waiting.popleft()))
                 frames.append(self._flight[-1])
             effects += [self._frame(seq, body) for seq, body in frames]
-        if not effects and (self._must_answer or (self._must_repeat and not self._theirs)):
+        if not effects and (self._must_answer or (self._must_repeat and not self._known)):
             effects.append(self._frame(0, {}))
         self._must_answer = self._must_repeat = False
         self._keep_time(effects)
         return effects
 
     def _keep_time(self, effects: list[Effect]) -> None:
-        """The timer runs while an answer is awaited: an acknowledgement, or the first hello."""
-        awaiting = bool(self._flight) or not self._theirs
+        """The timer runs while an answer is awaited, to a message or to a hello."""
+        awaiting = bool(self._flight) or not self._known
         if awaiting and (self._must_rearm or not self._timer_runs):
             effects.append(SetTimer(self.timer_name, self._interval))
         elif self._timer_runs and not awaiting:
@@ -181,8 +189,12 @@ class Link:
         self._timer_runs, self._must_rearm = awaiting, False
 
     def _frame(self, seq: int, body: Message) -> Send:
-        frame = {"by": self._mine, "to": self._theirs, "ack": self._delivered}
-        return Send(self.peer, {**frame, "seq": seq, "body": body} if seq else frame)
+        frame: dict[str, Any] = {"by": self._mine, "to": self._theirs, "ack": self._delivered}
+        if not self._known:
+            frame["hello"] = True
+        if seq:
+            frame |= {"seq": seq, "body": body}
+        return Send(self.peer, frame)
 
     def _meet(self, incarnation: int) -> PeerUp:
         """A new incarnation of the peer: numbering begins anew, a dead one's mail is dropped."""
@@ -191,7 +203,7 @@ class Link:
         if restarted:
             self._flight.clear()
             self._waiting.clear()
-        self._theirs = incarnation
+        self._theirs, self._known = incarnation, False
         self._sent = self._delivered = 0
         self._early.clear()
         self._interval, self._must_rearm = self._pace.first, True
@@ -215,8 +227,8 @@ class Link:
         """Check all that a frame says before any of it changes anything."""
         by, to, ack = (_count(frame, key) for key in ("by", "to", "ack"))
         seq = _count(frame, "seq") if "seq" in frame else 0
-        body = frame.get("body", {})
-        if by == 0 or not isinstance(body, Mapping):
+        hello, body = frame.get("hello", False), frame.get("body", {})
+        if by == 0 or type(hello) is not bool or not isinstance(body, Mapping):
             raise BadFrame(f"{self.peer} sent a frame without its incarnation, or no JSON object")
         if to > self._mine:
             raise BadFrame(
@@ -225,7 +237,7 @@ class Link:
             )
         if (by, to) == (self._theirs, self._mine) and ack > self._sent:
             raise BadFrame(f"{self.peer} acknowledges {ack}, but only {self._sent} were sent")
-        return _Frame(by, to, ack, seq, body)
+        return _Frame(by, to, ack, hello, seq, body)
 
 
 def _count(frame: Mapping[str, Any], key: str) -> int:

@@ -1,0 +1,1 @@
+"""Logical clocks, and mutual exclusion without a coordinator (Lamport 1978)."""
