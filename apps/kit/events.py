@@ -101,4 +101,6 @@ class Events:
             separators=(",", ":"),
             default=str,
         )
-        print(line, file=self._out, flush=True)
+        # One write for a line: threads write at once, and lines must stay whole.
+        self._out.write(f"{line}\n")
+        self._out.flush()

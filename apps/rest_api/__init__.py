@@ -1,0 +1,1 @@
+"""A resource over HTTP: items that are created, read, replaced, patched and deleted, durably."""

@@ -1,0 +1,144 @@
+"""Items over HTTP: `server` keeps them on its disk; `client` creates, reads and changes them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import click
+
+from apps.kit.address import Address
+from apps.kit.cli import AddressType, Pattern, listens, typed
+from apps.kit.events import Events
+from apps.kit.store import state_directory
+
+cli = Pattern("rest_api", __doc__)
+
+
+class BaseUrl(AddressType):
+    """`http://host:port`, of which all but the host may be left out."""
+
+    name = "http://host[:port]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Address:
+        """Read the address; the error says what is wrong with it."""
+        if isinstance(value, str):
+            value = value.removeprefix("http://").removesuffix("/")
+        return super().convert(value, param, ctx)
+
+
+@cli.component
+@listens(5151)
+@click.option("--workers", type=click.IntRange(1), default=1, help="Processes that answer.")
+@click.option("--threads", type=click.IntRange(1), default=16, help="Threads of each process.")
+@click.option(
+    "--connections", type=click.IntRange(2), default=1000, help="Most connections of a process."
+)
+@click.option(
+    "--patience",
+    type=click.FloatRange(0.1),
+    default=5.0,
+    help="Seconds that a request may take to arrive, and its answer to be taken.",
+)
+@click.option("--body-limit", type=click.IntRange(1), default=65536, help="Longest body, in bytes.")
+@click.option("--items", type=click.IntRange(1), default=100_000, help="Most items kept.")
+@click.option(
+    "--keys", type=click.IntRange(1), default=1_000_000, help="Most idempotency keys remembered."
+)
+@click.option(
+    "--key-life",
+    type=click.FloatRange(1.0),
+    default=86_400.0,
+    help="Seconds that an idempotency key is remembered.",
+)
+def server(
+    events: Events,
+    *,
+    listen: str,
+    port: int,
+    workers: int,
+    threads: int,
+    connections: int,
+    patience: float,
+    body_limit: int,
+    items: int,
+    keys: int,
+    key_life: float,
+) -> None:
+    """Keep items, durably, and serve them at /items; /openapi.json says how."""
+    from apps.rest_api.server import Server, Settings
+    from apps.rest_api.storage import Bounds
+
+    settings = Settings(
+        listen=Address(listen, port),
+        database=state_directory() / "items.db",
+        bounds=Bounds(items, keys, key_life),
+        body_limit=body_limit,
+        workers=workers,
+        threads=threads,
+        connections=connections,
+        patience=patience,
+    )
+    try:
+        serving = Server(settings, events)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    serving.run()
+
+
+@cli.client
+@click.argument("server", type=BaseUrl(5151), metavar="URL")
+@click.argument("words", nargs=-1, metavar="[VERB [ID] [JSON]]")
+@click.option("--count", type=click.IntRange(1), help="Do so many made-up things and sum up.")
+@click.option("--callers", type=click.IntRange(1), default=1, help="With --count: at once.")
+@click.option(
+    "--think", type=click.FloatRange(0.0), default=0.0, help="With --count: seconds between two."
+)
+@click.option("--seed", default=0, help="With --count: of what is done.")
+@click.option("--timeout", type=click.FloatRange(0.01), default=5.0, help="Seconds per operation.")
+def client(
+    events: Events,
+    *,
+    server: Address,
+    words: tuple[str, ...],
+    count: int | None,
+    callers: int,
+    think: float,
+    seed: int,
+    timeout: float,
+) -> None:
+    r"""Create, read and change the items of URL.
+
+    \b
+    create JSON        a new item, as in: create '{"name": "nut", "quantity": 7}'
+    get ID             read it
+    list [AFTER|all]   the first items, those after an id, or all
+    replace ID JSON    it is this from now on
+    patch ID JSON      it differs in this; null removes
+    delete ID          it goes
+
+    Without a verb, converse: a verb a line, Ctrl-D ends it. A change goes to the version that was
+    seen last: in a conversation that is the one shown, else the current one is read first.
+    """
+    from apps.rest_api.client import Items
+    from apps.rest_api.load import Load, measure
+    from apps.rest_api.verbs import Misspelt, converse, do
+
+    if count is not None:
+        asyncio.run(measure(server, events, Load(count, callers, think, timeout, seed)))
+        return
+    with Items(server, events, timeout=timeout, rng=random.Random(seed)) as items:
+        if not words:
+            converse(items, events, typed("> "))
+            return
+        try:
+            do(items, events, " ".join(words))
+        except Misspelt as error:
+            raise click.UsageError(str(error)) from error
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,130 @@
+"""What the resource promises, judged over a history of operations and what is there at the end.
+
+Items have a chain of versions, and each change names the version that it was made from. So an item
+at the end is either what an acknowledged write made, or what a write of unknown outcome would have
+made; and no version is below an acknowledged one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from apps.kit.claims import Event, Finding, History
+from apps.rest_api.core import Content, with_defaults
+
+Item: TypeAlias = Mapping[str, Any]
+_CHANGES = {"replace", "patch"}
+
+
+@dataclass(slots=True)
+class _Life:
+    """What a history says of one item."""
+
+    acknowledged: dict[int, Event] = field(default_factory=dict)
+    """By the version that the write made."""
+    possible: dict[int, list[Content]] = field(default_factory=lambda: defaultdict(list))
+    """What changes of unknown outcome would have made, by version."""
+    deleted: Event | None = None
+    deletion_unknown: bool = False
+
+
+def acknowledged_writes_survive(history: History, final: Iterable[Item]) -> Finding:
+    """Every acknowledged write is there at the end, or a later one on top of it."""
+    lives = _lives(history)
+    there = {item["id"]: item for item in final}
+    acknowledged = sum(len(life.acknowledged) + bool(life.deleted) for life in lives.values())
+    unknown = sum(map(len, (made for life in lives.values() for made in life.possible.values())))
+    if not acknowledged:
+        return Finding(None, "no write was acknowledged")
+    for item_id, life in lives.items():
+        fault = _fault(life, there.get(item_id))
+        if fault:
+            shown = (*life.acknowledged.values(), *([life.deleted] if life.deleted else []))
+            return Finding(False, f"item {item_id} {fault}", shown[-3:])
+    told = f"{acknowledged} acknowledged writes of {len(lives)} items are there at the end"
+    return Finding(True, f"{told}; {unknown} of unknown outcome may be")
+
+
+def keys_create_once(history: History, final: Iterable[Item]) -> Finding:
+    """All answers to one idempotency key name one item, and at most one is there at the end.
+
+    An item shows its key in the label `key`, as those of the load do.
+    """
+    sent: dict[str, int] = defaultdict(int)
+    made: dict[str, Event] = {}
+    for event in history:
+        if event.get("f") != "create":
+            continue
+        key = event["key"]
+        if event["event"] == "invoke":
+            sent[key] += 1
+        elif event["event"] == "ok":
+            first = made.setdefault(key, event)
+            if first["value"]["id"] != event["value"]["id"]:
+                return Finding(False, f"key {key} created two items", (first, event))
+    holders: dict[str, int] = {}
+    for item in final:
+        key = item["labels"].get("key", "")
+        if key in sent and holders.setdefault(key, item["id"]) != item["id"]:
+            return Finding(False, f"key {key} has items {holders[key]} and {item['id']}")
+    again = sum(times > 1 for times in sent.values())
+    if not again:
+        return Finding(None, "no key was sent twice")
+    return Finding(True, f"{again} of {len(sent)} keys were sent again, and each made one item")
+
+
+def _lives(history: History) -> dict[int, _Life]:
+    lives: dict[int, _Life] = defaultdict(_Life)
+    open_changes: dict[str, Event] = {}
+    for event in history:
+        f, kind = event.get("f"), event["event"]
+        if kind == "ok" and f == "create":
+            lives[event["value"]["id"]].acknowledged[event["value"]["version"]] = event
+        elif f in _CHANGES or f == "delete":
+            if kind == "invoke":
+                open_changes[event["op"]] = event
+            elif kind in {"ok", "fail"}:
+                open_changes.pop(event["op"], None)
+            if kind == "ok":
+                _acknowledge(lives[event["value"]["id"]], event)
+    for event in open_changes.values():  # unknown, or the client never said
+        life, value = lives[event["value"]["id"]], event["value"]
+        if event["f"] == "delete":
+            life.deletion_unknown = True
+        else:
+            life.possible[value["from"] + 1].append(with_defaults(value["content"]))
+    return lives
+
+
+def _acknowledge(life: _Life, event: Event) -> None:
+    if event["f"] == "delete":
+        life.deleted = event
+    else:
+        life.acknowledged[event["value"]["version"]] = event
+
+
+def _fault(life: _Life, found: Item | None) -> str:
+    """Say what of an item's life contradicts what was found; nothing if it all agrees."""
+    if found is None:
+        return "" if life.deleted or life.deletion_unknown else "is gone, and nobody deleted it"
+    if life.deleted:
+        return "is there, and its deletion was acknowledged"
+    version = found["version"]
+    latest = max(life.acknowledged, default=0)
+    if version < latest:
+        return f"is at version {version}, and version {latest} was acknowledged"
+    acknowledged = life.acknowledged.get(version)
+    if acknowledged is not None:
+        same = _content(acknowledged["value"]) == _content(found)
+        return "" if same else f"has another content than version {version} was acknowledged with"
+    if life.acknowledged and _content(found) not in life.possible[version]:
+        return f"is at version {version}, which no write of unknown outcome would have made"
+    return ""
+
+
+def _content(item: Item) -> Content:
+    own = {"id", "version", "created", "updated"}
+    return {name: value for name, value in item.items() if name not in own}

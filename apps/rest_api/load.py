@@ -1,0 +1,105 @@
+"""Many clients at once: a mix of reads and writes whose history the claims can judge."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Self
+
+from apps.kit.address import Address
+from apps.kit.events import Events
+from apps.kit.outcome import CallFailed
+from apps.kit.summary import crowd
+from apps.rest_api.client import Items, content_of
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How much is asked, by how many at once; `think` and `patience` are seconds."""
+
+    count: int
+    callers: int
+    think: float
+    patience: float
+    seed: int
+
+
+async def measure(server: Address, events: Events, load: Load) -> None:
+    """Let a crowd of callers work, and sum up."""
+
+    def connect(rng: random.Random) -> _Caller:
+        return _Caller(Items(server, events, timeout=load.patience, rng=rng), events)
+
+    async def ask(caller: _Caller, rng: random.Random) -> None:
+        await caller.run(lambda: caller.work(rng))
+
+    await crowd(
+        events,
+        connect,
+        ask,
+        count=load.count,
+        callers=load.callers,
+        seed=load.seed,
+        think=load.think,
+    )
+
+
+class _Caller:
+    """A client with a thread, a connection and items of its own."""
+
+    def __init__(self, items: Items, events: Events) -> None:
+        self._items = items
+        self._events = events
+        self._thread = ThreadPoolExecutor(max_workers=1)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.run(self._items.__exit__)
+        self._thread.shutdown()
+
+    async def run(self, function: Callable[[], Any]) -> None:
+        """Call it in this caller's thread."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, function)
+
+    def work(self, rng: random.Random) -> None:
+        """Do one thing: create, or do something to an item that this caller created."""
+        mine = sorted(self._items.seen)
+        if not mine or rng.random() < 0.4:
+            self._create(rng)
+            return
+        item_id = rng.choice(mine)
+        match rng.choices(("get", "replace", "patch", "delete"), (3, 3, 3, 1))[0]:
+            case "get":
+                self._items.get(item_id)
+            case "replace":
+                old = content_of(self._items.seen[item_id])
+                self._changed(item_id, lambda: self._items.replace(item_id, _changed(old, rng)))
+            case "patch":
+                patch = {"quantity": rng.randrange(1000), "note": rng.choice((None, "patched"))}
+                self._changed(item_id, lambda: self._items.patch(item_id, patch))
+            case "delete":
+                self._changed(item_id, lambda: self._items.delete(item_id))
+
+    def _create(self, rng: random.Random) -> None:
+        key = self._events.operation()
+        content = {"name": f"made by {key}", "quantity": rng.randrange(1000)}
+        content |= {"labels": {"key": key}}
+        for _ in range(rng.choice((1, 1, 2))):  # a third of the creations is sent twice on purpose
+            self._items.create(content, key)
+
+    def _changed(self, item_id: int, change: Callable[[], object]) -> None:
+        """Change an item; if that fails, whatever was known of it is known no longer."""
+        try:
+            change()
+        except CallFailed:
+            self._items.seen.pop(item_id, None)
+            raise
+
+
+def _changed(old: dict[str, Any], rng: random.Random) -> dict[str, Any]:
+    return {**old, "quantity": rng.randrange(1000), "note": f"replaced {rng.randrange(1000)}"}
