@@ -120,8 +120,7 @@ def ensure(spec: ImageSpec, lock: int, report: Report) -> str:
 
 def _remove_unused() -> None:
     """Images that no lab's disks stand on, and builds that were interrupted."""
-    labs = [state.record(lab.name) for lab in state.LABS.iterdir()]
-    used = {lab.image for lab in labs if lab}
+    used = {lab.image for lab in state.records().values()}
     for image in state.IMAGES.iterdir():
         if image.name not in used:
             shutil.rmtree(image)

@@ -28,8 +28,7 @@ _INOTIFY_INSTANCES = 8192
 
 
 def up(spec: LabSpec) -> None:
-    """Guard route and bridge exist; LabError if something else is in their place."""
-    _refuse_overlap(spec)
+    """Guard route and bridge exist; nothing else is in their place (see refuse_overlap)."""
     run(["ip", "route", "replace", _GUARD, spec.subnet, "metric", _GUARD_METRIC])
     if _link(spec.bridge) is None:
         # A plain switch: no spanning tree, and multicast goes everywhere.
@@ -88,7 +87,7 @@ def _tune(spec: LabSpec) -> None:
     _sysctl(f"net/ipv4/neigh/{spec.bridge}/retrans_time_ms", 20)
 
 
-def _refuse_overlap(spec: LabSpec) -> None:
+def refuse_overlap(spec: LabSpec) -> None:
     """LabError if an interface, an address or a route of something else is in the lab's place."""
     link = _link(spec.bridge)
     if link is not None and not _is_bridge(link):

@@ -36,6 +36,7 @@ def up(spec: LabSpec, report: Report) -> dict[str, str]:
     with _holding(spec, report) as lock:
         preflight.check_machine(spec)
         _leave_old_subnet(spec, report)
+        network.refuse_overlap(spec)
         made = _image(spec, report)
         network.up(spec)
         _boot_all(spec, made, lock, report)
@@ -51,8 +52,7 @@ def down(spec: LabSpec, report: Report, *, wipe: bool = False) -> list[str]:
         machines.tidy(spec.lab)
         network.down(spec.bridge)
         if wipe:
-            network.remove_guard(spec.subnet)
-            shutil.rmtree(state.lab_path(spec.lab), ignore_errors=True)
+            _forget(spec.lab)
         return stopped
 
 
@@ -81,7 +81,22 @@ def _leave_old_subnet(spec: LabSpec, report: Report) -> None:
         report(f"moving lab {spec.lab} from {known.subnet} to {spec.subnet}")
         machines.halt(spec.lab)
         network.down(spec.bridge)
-        network.remove_guard(known.subnet)
+        _remove_guard(spec.lab, known.subnet)
+
+
+def _forget(lab: str) -> None:
+    """Remove the lab's disks, its guard route, and last the record that it was there."""
+    known = state.record(lab)
+    if known:
+        _remove_guard(lab, known.subnet)
+    shutil.rmtree(state.lab_path(lab), ignore_errors=True)
+
+
+def _remove_guard(lab: str, subnet: str) -> None:
+    """Take the route away unless another lab, whose hosts may be off, has the same subnet."""
+    others = (known for name, known in state.records().items() if name != lab)
+    if subnet not in {known.subnet for known in others}:
+        network.remove_guard(subnet)
 
 
 def _image(spec: LabSpec, report: Report) -> str:

@@ -73,6 +73,12 @@ def record(lab: str) -> Record | None:
         return None
 
 
+def records() -> dict[str, Record]:
+    """What is recorded of every lab on this machine, by name."""
+    known = {lab.name: record(lab.name) for lab in LABS.iterdir()}
+    return {name: one for name, one in known.items() if one}
+
+
 def write_record(lab: str, new: Record) -> None:
     """Record the lab, in one step."""
     lab_path(lab).mkdir(mode=0o700, exist_ok=True)
