@@ -23,6 +23,7 @@ from lab.status import placed as placement
 
 ON_HOSTS = {ROOT / "tests" / "hosts", ROOT / "tests" / "demos"}
 LAB = pytest.StashKey[Inventory]()
+SOCKETS = Path("~/.ansible/cp").expanduser()
 
 os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # testinfra runs ansible
 os.environ["ANSIBLE_CONFIG"] = str(ROOT / "ansible.cfg")
@@ -55,6 +56,7 @@ def lab_under_test(config: pytest.Config) -> Inventory:
         given = config.option.ansible_inventory or ROOT / "inventory" / "local"
         inventory = config.stash[LAB] = load(Path(given))
         inventory.directory.mkdir(parents=True, exist_ok=True)
+        SOCKETS.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = inventory.directory / "testinfra.json"
         path.write_text(json.dumps(worked_out(inventory)))
         config.option.ansible_inventory = str(path)
@@ -69,6 +71,8 @@ def worked_out(inventory: Inventory) -> dict[str, Any]:
             "ansible_user": host.user,
             "ansible_port": host.port,
             "ansible_ssh_common_args": " ".join(host.ssh_args),
+            # One connection per host for all tests; Ansible has chosen a place for sockets, too.
+            "ansible_ssh_extra_args": f"-o ControlPath={SOCKETS}/distlab-%C",
             "ansible_become": True,
             **({"ansible_ssh_private_key_file": str(host.key)} if host.key else {}),
         }
