@@ -64,22 +64,23 @@ def counted_once(history: History) -> Finding:
 
 
 def lost_work_is_redone(history: History) -> Finding:
-    """Every task whose lease was lost was counted after that, or its request given up."""
+    """Every task whose lease was lost was counted in the end, or its request given up.
+
+    If the server died meanwhile, that may be in another bag: the request keeps its id.
+    """
     lost: list[Event] = []
-    settled: dict[tuple[str, str, int | None], Event] = {}
+    settled: set[tuple[str, int | None]] = set()
     for event in history:
         if event["event"] == "lease_lost":
             lost.append(event)
         elif event["event"] == "counted":
-            settled[event["bag"], event["request"], event["task"]] = event
+            settled.add((event["request"], event["task"]))
         elif event["event"] == "gave_up":
-            settled[event["bag"], event["request"], None] = event
+            settled.add((event["request"], None))
     for loss in lost:
-        bag, request = loss["bag"], loss["request"]
-        if (bag, request, loss["task"]) not in settled and (bag, request, None) not in settled:
-            return Finding(
-                False, f"task {loss['task']} of {request} was lost with its lease", (loss,)
-            )
+        request, task = loss["request"], loss["task"]
+        if not settled & {(request, task), (request, None)}:
+            return Finding(False, f"task {task} of {request} was lost with its lease", (loss,))
     if not lost:
         return Finding(None, "no lease was lost")
     whys = ", ".join(f"{loss['worker']}: {loss['why']}" for loss in lost[:3])

@@ -6,9 +6,10 @@ came of it. `send` and `recv` events are bounded in rate, so of a fast run they 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from apps.kit.claims import Event, Finding, History
+from apps.udp_oneway.wire import FAREWELLS
 
 
 def counts_add_up(history: History) -> Finding:
@@ -64,13 +65,16 @@ def nothing_corrupt_was_delivered(history: History) -> Finding:
 
 
 def loss_was_seen(history: History) -> Finding:
-    """Some stream lost datagrams; what the receiver's own buffer dropped is among them."""
-    lossy = [(s, c) for s, c in _both_ends(history) if c and c["lost"] > s["corrupted"]]
+    """Some stream lost datagrams; what the receiver's full buffer dropped is among them."""
+    events = list(history)
+    lossy = [(s, c) for s, c in _both_ends(events) if c and c["lost"] > s["corrupted"]]
     if not lossy:
         return Finding(False, "nothing was lost")
+    lost = sum(counted["lost"] - sent["corrupted"] for sent, counted in lossy)
+    told = "; ".join(_figures(sent, counted) for sent, counted in lossy)
     return Finding(
         True,
-        "; ".join(_figures(sent, counted) for sent, counted in lossy),
+        f"{lost} lost{_at_the_receiver(events)}: {told}",
         tuple(counted for _, counted in lossy),
     )
 
@@ -100,6 +104,17 @@ def _both_ends(history: History) -> Iterator[tuple[Event, Event | None]]:
             counts[event["stream"]] = event
     for stream, summary in summaries.items():
         yield summary, counts.get(stream)
+
+
+def _at_the_receiver(events: Sequence[Event]) -> str:
+    """Tell what its kernel dropped between its first and its last word on it, if it said two."""
+    totals = [event for event in events if event["event"] == "totals"]
+    if len(totals) < 2:
+        return ""
+    dropped = totals[-1]["dropped"] - totals[0]["dropped"]
+    heard = totals[-1]["ended"] - totals[0]["ended"]
+    ends = FAREWELLS * sum(1 for _ in _both_ends(events)) - heard
+    return f" and {ends} ends of runs; the receiver's full buffer dropped {dropped}"
 
 
 def _figures(sent: Event, counted: Event) -> str:

@@ -26,6 +26,7 @@ def demo(lab: Lab) -> None:
     receiver = lab.hosts(RECEIVER)[0]
     port = int(lab.option(receiver, "udp_oneway_receiver_port"))
     target = f"{receiver}:{port}"
+    lab.run(receiver, "udp_oneway", "report", target)
     send_in_peace(lab, target)
     lab.promised("plain text of `nc -u` is counted, unnumbered", say_plainly(lab, receiver, port))
     send_to_a_paused_one(lab, receiver, port)
@@ -44,8 +45,8 @@ def send_in_peace(lab: Lab, target: str) -> None:
     """Send from every sender's host at once; one of them makes trouble."""
     lab.say("every sender's host sends; one damages, doubles and delays some of its datagrams")
     hosts = lab.hosts("udp_oneway_sender")
-    pace = ("--count", 1000, "--rate", 1000, "--confirm")
-    trouble = ("--corrupt", 0.02, "--duplicate", 0.02, "--reorder", 0.02, "--seed", lab.seed)
+    pace = ("--count", 500, "--rate", 500, "--confirm")
+    trouble = ("--corrupt", 0.05, "--duplicate", 0.05, "--reorder", 0.05, "--seed", lab.seed)
     running = [lab.start(host, "udp_oneway", "send", target, *pace) for host in hosts]
     running.append(lab.start(hosts[-1], "udp_oneway", "send", target, *pace, *trouble))
     for sender in running:
@@ -70,7 +71,7 @@ def send_to_a_paused_one(lab: Lab, receiver: str, port: int) -> None:
     before = dropped(lab, receiver, port)
     signal(lab, receiver, "STOP")
     try:
-        load = ("--count", 12000, "--rate", 3000, "--size", 1000, "--confirm", "--timeout", 10)
+        load = ("--count", 3000, "--rate", 1000, "--size", 4000, "--confirm", "--timeout", 10)
         sender = lab.start(host, "udp_oneway", "send", f"{receiver}:{port}", *load)
         lab.wait_until(
             lambda: dropped(lab, receiver, port) > before, "the kernel drops datagrams", timeout=5
@@ -83,7 +84,7 @@ def send_to_a_paused_one(lab: Lab, receiver: str, port: int) -> None:
 def flood(lab: Lab, target: str) -> None:
     """Send from every host as fast as it goes."""
     lab.say("every sender's host sends as fast as it can")
-    load = ("--count", 20000, "--confirm", "--brief")
+    load = ("--count", 5000, "--confirm", "--brief")
     hosts = lab.hosts("udp_oneway_sender")
     for sender in [lab.start(host, "udp_oneway", "send", target, *load) for host in hosts]:
         sender.wait()

@@ -12,10 +12,8 @@ from apps.kit.address import Address
 from apps.kit.events import Events
 from apps.kit.outcome import Refused, Rejected
 from apps.udp_oneway.trouble import Trouble
-from apps.udp_oneway.wire import Numbered, encode
+from apps.udp_oneway.wire import FAREWELLS, Numbered, encode
 
-FAREWELLS = 3
-"""How often the end is said: it may be lost as any datagram may."""
 BETWEEN_FAREWELLS = 0.05
 """Seconds; what overruns the receiver's buffer now has room then."""
 

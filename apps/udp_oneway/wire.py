@@ -28,6 +28,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 DATA, END = 0xFA, 0xFB
+FAREWELLS = 3
+"""How often the end of a run is said: it may be lost as any datagram may."""
 LONGEST_PAYLOAD = 60_000
 """Bytes; a datagram holds 65,507 (RFC 768 over IPv4), the header and a long name included."""
 LONGEST_NAME = 255

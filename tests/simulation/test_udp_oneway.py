@@ -11,12 +11,11 @@ from apps.kit.claims import Finding, History
 from apps.kit.effects import Effects, Emit, Message, Reject, Send, SetTimer
 from apps.udp_oneway.claims import counts_add_up
 from apps.udp_oneway.core import Receiver
-from apps.udp_oneway.wire import Numbered, decode, encode
+from apps.udp_oneway.wire import FAREWELLS, Numbered, decode, encode
 from lab.scenario import scenario
 from lab.simulated_network import Wire
 from lab.simulator import Simulation
 
-FAREWELLS = 3
 TICK = 0.001
 
 

@@ -358,7 +358,7 @@ LOST: Event = {
         ([LOST], False),
         ([LOST, counted(0)], True),
         ([LOST, counted(1)], False),
-        ([LOST, counted(0, bag="another")], False),
+        ([LOST, counted(0, bag="another")], True),
         ([LOST, {"event": "gave_up", "bag": "b", "request": "r"}], True),
     ],
 )

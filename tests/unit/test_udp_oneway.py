@@ -32,9 +32,9 @@ from apps.udp_oneway.core import Fate, Receiver, Stream
 from apps.udp_oneway.quantiles import Quantiles
 from apps.udp_oneway.receiver import MOST_SENDERS, ReceiverService
 from apps.udp_oneway.report import ask, asking, confirm
-from apps.udp_oneway.sender import FAREWELLS, Sender, paced
+from apps.udp_oneway.sender import Sender, paced
 from apps.udp_oneway.trouble import Trouble
-from apps.udp_oneway.wire import LONGEST_PAYLOAD, Corrupt, Numbered, Text, decode, encode
+from apps.udp_oneway.wire import FAREWELLS, LONGEST_PAYLOAD, Corrupt, Numbered, Text, decode, encode
 
 # The format
 
@@ -336,6 +336,9 @@ def test_the_limits_say_what_was_seen() -> None:
     assert loss_was_seen([summary(), counts(10, 0)]).holds is False
     assert loss_was_seen([summary(corrupted=2), counts(8, 2)]).holds is False
     assert "8 received, 2 lost" in loss_was_seen([summary(), counts(8, 2)]).detail
+    first, last = ({"event": "totals", "dropped": n, "ended": n} for n in (7, 9))
+    told = loss_was_seen([first, summary(), counts(8, 2), last]).detail
+    assert told.startswith("2 lost and 1 ends of runs; the receiver's full buffer dropped 2")
     assert reordering_was_seen([summary(), counts(10, 0)]).holds is False
     assert "3 came late" in reordering_was_seen([summary(), counts(10, 0, reordered=3)]).detail
 
