@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,17 @@ SOCKETS = Path("~/.ansible/cp").expanduser()
 
 os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # testinfra runs ansible
 os.environ["ANSIBLE_CONFIG"] = str(ROOT / "ansible.cfg")
+
+
+DEADLINE = 30.0
+
+
+def eventually(condition: Callable[[], bool], what: str) -> None:
+    """Wait until it is so; fail with `what` was not."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, f"after {DEADLINE:g} s: not {what}"
+        time.sleep(0.1)
 
 
 @dataclass(frozen=True)

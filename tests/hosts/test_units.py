@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable
 
 from lab.catalogue import Pattern
 from lab.hosts.inventory import Inventory
 from lab.status import option
-from tests.conftest import Placed
-
-DEADLINE = 30.0
-
-
-def eventually(condition: Callable[[], bool], what: str) -> None:
-    """Wait until it is so; fail with `what` was not."""
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, f"after {DEADLINE:g} s: not {what}"
-        time.sleep(0.1)
+from tests.conftest import Placed, eventually
 
 
 def shown(placed: Placed, *names: str) -> list[str]:
