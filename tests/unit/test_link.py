@@ -101,7 +101,7 @@ class World:
     def settle(self) -> None:
         """Let the network behave until nobody says anything more."""
         for _ in range(100):
-            while self.frames:
+            for _ in range(len(self.frames)):
                 self.do("deliver", 0)
             self.living("a").fire()
             self.living("b").fire()
@@ -109,13 +109,12 @@ class World:
                 return
         pytest.fail("the two ends still talk after 100 rounds without faults")
 
-    def judge_session(self, sender: End, receiver: End) -> list[int]:
+    def judge_session(self, sender: End, receiver: End) -> None:
         """What this life heard of that one is a gapless beginning of what was said to it."""
         heard = receiver.heard[sender.incarnation]
         if heard:
             first = sender.sessions[receiver.incarnation]
             assert heard == list(range(first, first + len(heard)))
-        return heard
 
     def judge(self) -> None:
         for me in "ab":
@@ -244,8 +243,36 @@ def test_owner_is_told_that_the_peer_restarted_and_what_was_dropped() -> None:
         link.send({})
     link.flush()
     assert link.receive({"by": 6, "to": 0, "ack": 0}) == [PeerUp(6, restarted=True, dropped=5)]
-    assert sent(link) == [{"by": 1, "to": 6, "ack": 0}]
+    assert sent(link) == [{"by": 1, "to": 6, "ack": 0, "hello": True}]
     assert link.receive({"by": 5, "to": 1, "ack": 2, "seq": 1, "body": {}}) == []
+
+
+def test_newcomer_says_hello_until_the_peer_is_known_to_know_it() -> None:
+    """An old frame told of the peer, the answer was lost, and the peer has nothing to say."""
+    old, newcomer = connected(), Link("peer", 6, SMALL)
+    newcomer.open()
+    assert len(sent(newcomer)) == 1
+    old.send({})
+    (to_the_dead,) = sent(old)
+    assert newcomer.receive(to_the_dead) == [PeerUp(1, restarted=False, dropped=0)]
+    assert len(sent(newcomer)) == 1
+    newcomer.timer()
+    (hello,) = sent(newcomer)
+    assert old.receive(hello) == [PeerUp(6, restarted=True, dropped=1)]
+    (answer,) = sent(old)
+    assert newcomer.receive(answer) == []
+    assert newcomer.flush() == [CancelTimer("link:peer")]
+
+
+def test_process_that_lost_its_number_is_told_so() -> None:
+    """Its disk was wiped: to its peer it is long dead, and it must not be left wondering."""
+    link, wiped = connected(), Link("peer", 1, SMALL)
+    wiped.open()
+    (hello,) = sent(wiped)
+    assert link.receive(hello) == []
+    (answer,) = sent(link)
+    with pytest.raises(BadFrame, match="to incarnation 5 of this process, which is only at 1"):
+        wiped.receive(answer)
 
 
 @pytest.mark.parametrize(
