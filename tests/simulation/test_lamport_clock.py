@@ -1,0 +1,306 @@
+"""Lamport's clocks and mutual exclusion over thousands of seeded schedules of faults.
+
+Safety always: the Clock Condition, the vectors, conditions I and II of the paper. Liveness
+(condition III) when the faults end and every node is up. And the judges are judged: cores that are
+wrong on purpose are found out.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from apps.kit.claims import Finding, History
+from apps.kit.effects import Effect
+from apps.kit.link import PeerUp
+from apps.lamport_clock.claims import concurrent_pairs, judge
+from apps.lamport_clock.clocks import LamportClock, Vector, VectorClock
+from apps.lamport_clock.core import LamportNode
+from apps.lamport_clock.mutex import RequestQueue
+from lab.scenario import Scenario, inject, random_faults, scenario
+from lab.simulated_clients import Outcome
+from lab.simulated_network import Wire
+from lab.simulator import Simulation
+
+SEEDS = 2000
+TROUBLE = 10.0
+"""Virtual seconds of faults and requests."""
+PATIENCE = 300.0
+"""Virtual time by which every request must have its outcome."""
+
+LONGEST_HOLD_HERE = 2.0
+"""Virtual seconds; also the longest silence of a node that died in a hold."""
+
+Make = Callable[[str, list[str], Mapping[str, Any]], LamportNode]
+
+
+def clients_exclude_each_other(history: History) -> Finding:
+    """No client is told that it holds before another's hold is over, crashed nodes or not.
+
+    In a simulation time is true, so the clients may be judged by it.
+    """
+    held_until, holder, fence = -1.0, None, None
+    for event in history:
+        if event["event"] == "ok" and event["f"] == "acquire":
+            if event["t"] < held_until:
+                assert holder is not None
+                return Finding(False, "granted while another client held", (holder, event))
+            held_until = event["t"] + event["value"]["hold"]
+            holder, fence = event, event["value"]["fence"]
+        elif (event["event"], event.get("f")) == ("invoke", "release"):
+            held_until = event["t"] if event["value"]["fence"] == fence else held_until
+    return Finding(True, "each hold was over before the next")
+
+
+def judge_all(history: History) -> dict[str, Finding]:
+    history = list(history)
+    return {**judge(history), "clients": clients_exclude_each_other(history)}
+
+
+def play(seed: int, make: Make = LamportNode, *, encode: bool = False) -> Simulation:
+    """Two to five nodes under faults, and clients who acquire, release or forget to, and tell."""
+    rng = random.Random(seed)
+    nodes = [f"n{number + 1}" for number in range(rng.randint(2, 5))]
+    simulation = Simulation(
+        nodes,
+        lambda node, stored, _: make(node, [peer for peer in nodes if peer != node], stored),
+        seed=seed,
+        wire=Wire(
+            delay=(0.001, rng.choice((0.01, 0.1, 0.5))),
+            loss=rng.choice((0.0, 0.1, 0.3, 0.5)),
+            duplicate=rng.choice((0.0, 0.1, 0.3)),
+        ),
+        pattern="lamport_clock",
+        encode=encode,
+    )
+    inject(simulation, random_faults(rng, nodes, TROUBLE, crashes=5))
+    for _ in range(rng.randint(1, 12)):
+        acquire(simulation, rng, rng.choice(nodes))
+    for _ in range(rng.randint(0, 6)):
+        one, other = rng.sample(nodes, 2)
+        at = rng.uniform(0, TROUBLE)
+        simulation.request(one, {"f": "tell", "to": other, "text": "hello"}, after=at)
+        simulation.request(other, {"f": "event", "name": "lunch"}, after=at)
+    simulation.run(TROUBLE)
+    simulation.run_until(lambda: not simulation.open_requests, PATIENCE)
+    simulation.run(simulation.now + LONGEST_HOLD_HERE)
+    return simulation
+
+
+def acquire(simulation: Simulation, rng: random.Random, node: str) -> None:
+    """Acquire some time; release in most cases before the hold ends of itself."""
+    body = {"f": "acquire", "hold": rng.uniform(0.05, LONGEST_HOLD_HERE)}
+    if rng.random() < 0.2:
+        body["wait"] = rng.uniform(0.1, 5.0)
+    released = rng.uniform(0.0, 0.3) if rng.random() < 0.6 else None
+
+    def granted(outcome: Outcome) -> None:
+        if outcome.kind == "ok" and released is not None:
+            release = {"f": "release", "fence": outcome.value["fence"]}
+            simulation.request(node, release, after=released)
+
+    simulation.request(node, body, after=rng.uniform(0, TROUBLE), then=granted)
+
+
+@scenario(judge_all)
+def mutex_under_faults(seed: int) -> Simulation:
+    return play(seed)
+
+
+@scenario(judge_all)
+def mutex_through_json(seed: int) -> Simulation:
+    return play(seed, encode=True)
+
+
+def test_holds_under_loss_duplication_reordering_partition_and_restart() -> None:
+    """Lamport 1978: Clock Condition; conditions I, II and III of "Ordering the Events Totally"."""
+    mutex_under_faults.check(range(SEEDS))
+
+
+def test_holds_when_messages_cross_as_json() -> None:
+    mutex_through_json.check(range(SEEDS, SEEDS + 200))
+
+
+def test_faults_and_grants_did_happen() -> None:
+    """The schedules above are not empty: all kinds of trouble came, and holds were granted."""
+    seen = {event["event"] for seed in range(100) for event in play(seed).trace}
+    kinds = {"crash", "restart", "cut", "heal", "lost", "enter", "exit", "withdraw", "lease_wait"}
+    assert kinds | {"unknown", "fail", "ok", "peer_up", "local"} <= seen
+
+
+def test_number_does_not_tell_what_the_vector_does() -> None:
+    """The known limit: C(a) < C(b) without a -> b is shown by every ordinary run."""
+    found = concurrent_pairs(play(1).trace)
+    assert found.holds
+    low, high = found.witness
+    assert low["lamport"] < high["lamport"]
+
+
+def trio() -> Simulation:
+    nodes = ["n1", "n2", "n3"]
+    return Simulation(
+        nodes,
+        lambda node, stored, _: LamportNode(node, [p for p in nodes if p != node], stored),
+        seed=1,
+    )
+
+
+def test_nobody_enters_while_one_node_is_down() -> None:
+    """The algorithm's known limit: rule 5 waits for a word of every process."""
+    simulation = trio()
+    outcomes: list[Outcome] = []
+    simulation.at(1.0, simulation.crash, "n3")
+    body = {"f": "acquire", "hold": 1.0, "wait": 5.0}
+    simulation.request("n1", body, after=2.0, then=outcomes.append)
+    simulation.at(20.0, simulation.restart, "n3")
+    simulation.request("n1", body, after=18.0, then=outcomes.append)
+    simulation.run(30.0)
+    refused, granted = outcomes
+    assert refused == Outcome("fail", "not granted in the time to wait: no answer of n3")
+    assert granted.kind == "ok"
+
+
+def test_node_that_died_in_a_hold_is_silent_until_the_hold_is_over() -> None:
+    simulation = trio()
+    body = {"f": "acquire", "hold": 10.0}
+    simulation.request("n1", body)
+    simulation.at(1.0, simulation.crash, "n1")
+    simulation.at(2.0, simulation.restart, "n1")
+    simulation.request("n1", body, after=3.0)
+    simulation.request("n2", body, after=3.0)
+    simulation.run(20.0)
+    first, second = (event for event in simulation.trace if event["event"] == "enter")
+    (refusal,) = (event for event in simulation.trace if event["event"] == "fail")
+    assert (first["node"], second["node"]) == ("n1", "n2")
+    assert second["t"] > 2.0 + 10.0
+    assert refusal["value"].startswith("n1 restarted while a client held the resource")
+
+
+class Impatient(RequestQueue):
+    """Does not wait for the answer of one peer."""
+
+    def my_turn(self) -> bool:
+        first = next(iter(self._heard))
+        return (
+            self.mine is not None
+            and all(
+                peer == first or (time, peer) > (self.mine, self._me)
+                for peer, time in self._heard.items()
+            )
+            and self.requests[0] == (self.mine, self._me)
+        )
+
+
+class Loyal(RequestQueue):
+    """Goes on believing what a dead life of a peer said."""
+
+    def forget(self, peer: str) -> None:
+        """Nothing is forgotten."""
+
+
+class DeafClock(LamportClock):
+    """Does not advance on a receipt (IR2 is broken)."""
+
+    def receive(self, time: int) -> int:
+        del time
+        return self.tick()
+
+
+class DeafVector(VectorClock):
+    """Does not take over what a message knew."""
+
+    def receive(self, vector: Vector) -> dict[str, int]:
+        del vector
+        return self.tick()
+
+
+class Mutant(LamportNode):
+    """A node that forgets some of what it persisted, or that says nothing to a restarted peer."""
+
+    forgets: tuple[str, ...] = ()
+
+    def __init__(self, node: str, peers: list[str], stored: Mapping[str, Any]) -> None:
+        super().__init__(
+            node, peers, {key: value for key, value in stored.items() if key not in self.forgets}
+        )
+
+
+class ImpatientNode(Mutant):
+    def __init__(self, node: str, peers: list[str], stored: Mapping[str, Any]) -> None:
+        super().__init__(node, peers, stored)
+        self._mutex = Impatient(node, self._process.links)
+
+
+class LoyalNode(Mutant):
+    def __init__(self, node: str, peers: list[str], stored: Mapping[str, Any]) -> None:
+        super().__init__(node, peers, stored)
+        self._mutex = Loyal(node, self._process.links)
+
+
+class DeafNode(Mutant):
+    def __init__(self, node: str, peers: list[str], stored: Mapping[str, Any]) -> None:
+        super().__init__(node, peers, stored)
+        self._process.clock = DeafClock(self._process.clock.time)
+
+
+class DeafVectorNode(Mutant):
+    def __init__(self, node: str, peers: list[str], stored: Mapping[str, Any]) -> None:
+        super().__init__(node, peers, stored)
+        self._process._vector = DeafVector(self._process._vector.process)
+
+
+class ClockForgotten(Mutant):
+    forgets = ("ceiling",)
+
+
+class IncarnationForgotten(Mutant):
+    forgets = ("incarnation",)
+
+
+class LeaseForgotten(Mutant):
+    forgets = ("lease",)
+
+
+class SilentToNewcomers(Mutant):
+    def _meet(self, peer: str, up: PeerUp) -> None:
+        super()._meet(peer, replace(up, restarted=False))
+
+
+class SpeaksBeforeItPersists(Mutant):
+    """Does what is durable last: a crash within a batch loses what was already told."""
+
+    def start(self, now: float) -> list[Effect]:
+        return persist_last(super().start(now))
+
+    def receive(self, now: float, sender: str, message: Mapping[str, Any]) -> list[Effect]:
+        return persist_last(super().receive(now, sender, message))
+
+
+def persist_last(effects: list[Effect]) -> list[Effect]:
+    return sorted(effects, key=lambda effect: type(effect).__name__ == "Persist")
+
+
+@pytest.mark.parametrize(
+    ("make", "claims"),
+    [
+        (ImpatientNode, {"mutual_exclusion", "granted_in_order"}),
+        (LoyalNode, {"mutual_exclusion", "granted_in_order", "every_request_granted"}),
+        (DeafNode, {"clock_condition"}),
+        (DeafVectorNode, {"vector_condition"}),
+        (ClockForgotten, {"clock_condition"}),
+        (IncarnationForgotten, {"clock_condition", "vector_condition", "every_request_granted"}),
+        (LeaseForgotten, {"clients"}),
+        (SilentToNewcomers, {"mutual_exclusion", "granted_in_order", "every_request_granted"}),
+        (SpeaksBeforeItPersists, {"clock_condition", "vector_condition", "clients"}),
+    ],
+)
+def test_judges_find_a_core_that_is_wrong(make: Make, claims: set[str]) -> None:
+    mutant = Scenario(lambda seed: play(seed, make), judge_all)
+    violation = mutant.first_violation(range(300))
+    assert violation is not None
+    assert violation.claim in claims
+    assert violation.finding.witness
