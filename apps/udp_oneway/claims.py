@@ -18,9 +18,8 @@ def counts_add_up(history: History) -> Finding:
     The receiver cannot count beyond what it was told: of a stream whose end it never heard, it
     knows no more than the highest number, and the sum is that.
     """
-    streams = tuple(_both_ends(history))
-    added: list[str] = []
-    for sent, counted in streams:
+    runs = sent_in_all = received = lost = 0
+    for sent, counted in _both_ends(history):
         if counted is None:
             return Finding(None, f"the receiver knows nothing of {sent['stream']}", (sent,))
         known = sent["sent"] if counted["ended"] else counted["highest"]
@@ -30,10 +29,15 @@ def counts_add_up(history: History) -> Finding:
             return Finding(
                 False, f"more came than went: {_figures(sent, counted)}", (sent, counted)
             )
-        added.append(_figures(sent, counted))
-    if not added:
+        runs += 1
+        sent_in_all += sent["sent"]
+        received += counted["received"]
+        lost += counted["lost"]
+    if not runs:
         return Finding(None, "no run was finished")
-    return Finding(True, "; ".join(added))
+    beyond = sent_in_all - received - lost
+    told = f"{runs} runs: of {sent_in_all} sent, {received} were received and {lost} lost"
+    return Finding(True, told + (f", and {beyond} beyond what was heard of" if beyond else ""))
 
 
 def nothing_corrupt_was_delivered(history: History) -> Finding:
