@@ -22,9 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from apps.kit.claims import Finding
+from apps.kit.demo import Lab
 from lab.catalogue import ROOT, Pattern
 from lab.errors import LabError
-from lab.evidence.stage import Stage, Verdict
+from lab.evidence.stage import Stage
+from lab.evidence.verdict import Verdict
 from lab.hosts.inventory import Inventory
 from lab.hosts.remote import Remote
 
@@ -60,9 +62,10 @@ class Run:
         the traceback beside it; a Ctrl-C keeps what there is, and goes on up.
         """
         self.manifest["patterns"].append(pattern.name)
+        demo: Callable[[Lab], None] = importlib.import_module(f"apps.{pattern.name}.demo").demo
         stage = Stage(self._remote, pattern, self.seed, tell)
         try:
-            importlib.import_module(f"apps.{pattern.name}.demo").demo(stage)
+            demo(stage)
         except Exception as error:
             stage.attach("broken.txt", traceback.format_exc())
             stage.promised("the demo runs to its end", Finding(None, f"broke off: {error}"))

@@ -6,85 +6,23 @@ services from the hosts' journals, from the moment the demo began.
 
 from __future__ import annotations
 
-import json
 import random
 import shlex
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from apps.kit.claims import Event, Finding
 from lab.catalogue import Component, Pattern
 from lab.errors import LabError
-from lab.hosts.remote import Output, Remote, Started
+from lab.evidence.client import Client, Ended
+from lab.evidence.verdict import Verdict
+from lab.hosts.remote import Remote
 from lab.logs import journalctl, parse
 from lab.status import option
 
 PYTHON = "/opt/distlab/bin/python"
 _POLL = 0.1
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A claim, and what came of it."""
-
-    pattern: str
-    claim: str
-    kind: str
-    """`promised` or `limit`."""
-    verdict: str
-    """`holds`, `violated` or `unknown`; for a limit `shown` or `unknown`."""
-    detail: str
-    witness: tuple[Event, ...]
-
-    def as_json(self) -> dict[str, Any]:
-        """Give it for programs."""
-        return {
-            "pattern": self.pattern,
-            "claim": self.claim,
-            "kind": self.kind,
-            "verdict": self.verdict,
-            "detail": self.detail,
-            "witness": list(self.witness),
-        }
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A client that ended; see `apps.kit.demo.Finished`."""
-
-    host: str
-    exit_status: int
-    stdout: str
-    stderr: str
-
-    @property
-    def events(self) -> list[Event]:
-        """The events among what it printed."""
-        return events_in(self.stdout)
-
-
-class Client:
-    """A client that runs; see `apps.kit.demo.Running`."""
-
-    def __init__(self, started: Started, seen: Callable[[Ended], None]) -> None:
-        """`seen` is told when it has ended."""
-        self._started = started
-        self._seen = seen
-
-    def wait(self, timeout: float = 60.0) -> Ended:  # noqa: ARG002  bounded where it was started
-        """See `apps.kit.demo.Running.wait`."""
-        return self._ended(self._started.wait())
-
-    def stop(self) -> Ended:
-        """See `apps.kit.demo.Running.stop`."""
-        return self._ended(self._started.stop())
-
-    def _ended(self, output: Output) -> Ended:
-        ended = Ended(output.host, output.exit_status, output.stdout, output.stderr)
-        self._seen(ended)
-        return ended
 
 
 class Stage:
@@ -215,12 +153,11 @@ class Stage:
 
     def promised(self, claim: str, finding: Finding) -> None:
         """A promise holds, is violated, or is unknown."""
-        word = {True: "holds", False: "violated", None: "unknown"}[finding.holds]
-        self._state(claim, "promised", word, finding)
+        self._state(Verdict.of(self._pattern.name, claim, "promised", finding))
 
     def limit(self, claim: str, finding: Finding) -> None:
         """A limit was shown, or not."""
-        self._state(claim, "limit", "shown" if finding.holds else "unknown", finding)
+        self._state(Verdict.of(self._pattern.name, claim, "limit", finding))
 
     def say(self, text: str) -> None:
         """Progress."""
@@ -230,12 +167,9 @@ class Stage:
         """A file of the run."""
         self.attachments[name] = text
 
-    def _state(self, claim: str, kind: str, verdict: str, finding: Finding) -> None:
-        stated = Verdict(
-            self._pattern.name, claim, kind, verdict, finding.detail, tuple(finding.witness)
-        )
-        self.verdicts.append(stated)
-        self._tell(f"{verdict}: {claim}")
+    def _state(self, verdict: Verdict) -> None:
+        self.verdicts.append(verdict)
+        self._tell(f"{verdict.verdict}: {verdict.claim}")
 
     def _component(self, group: str) -> Component:
         if group not in self._components:
@@ -291,15 +225,3 @@ class Stage:
         lines = (parse(host, text) for host, texts in self.journals().items() for text in texts)
         found = (line.event for line in lines if line is not None)
         return [event for event in found if event is not None]
-
-
-def events_in(text: str) -> list[Event]:
-    """Give the events among the lines of a text."""
-    found: list[Event] = []
-    for line in text.splitlines():
-        if line.startswith('{"event":'):
-            try:
-                found.append(json.loads(line))
-            except ValueError:
-                continue  # a line cut short by a killed process is no event
-    return found

@@ -1,0 +1,44 @@
+"""A claim of a demo, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from apps.kit.claims import Event, Finding
+
+_WORDS = {
+    "promised": {True: "holds", False: "violated", None: "unknown"},
+    "limit": {True: "shown", False: "unknown", None: "unknown"},
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim, and what came of it."""
+
+    pattern: str
+    claim: str
+    kind: str
+    """`promised` or `limit`."""
+    verdict: str
+    """`holds`, `violated` or `unknown`; for a limit `shown` or `unknown`."""
+    detail: str
+    witness: tuple[Event, ...]
+
+    @classmethod
+    def of(cls, pattern: str, claim: str, kind: str, finding: Finding) -> Self:
+        """Give the verdict that follows from a finding, for a claim of this kind."""
+        word = _WORDS[kind][finding.holds]
+        return cls(pattern, claim, kind, word, finding.detail, tuple(finding.witness))
+
+    def as_json(self) -> dict[str, Any]:
+        """Give it for programs."""
+        return {
+            "pattern": self.pattern,
+            "claim": self.claim,
+            "kind": self.kind,
+            "verdict": self.verdict,
+            "detail": self.detail,
+            "witness": list(self.witness),
+        }

@@ -1,0 +1,75 @@
+"""Fingerprints decide about restarts: they change with what a unit runs, and with nothing else."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lab import wheelhouse
+from lab.catalogue import ROOT, patterns, select
+from lab.errors import LabError
+
+
+@pytest.fixture
+def apps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small tree of apps: `cache` is composed of `election`."""
+    for name, source in {
+        "kit/events.py": "",
+        "election/core.py": "from apps.kit.events import Events\n",
+        "cache/server.py": "from apps.election.core import Bully\nimport apps.kit.events\n",
+        "echo/server.py": "from apps.kit import events\n",
+        "echo/demo.py": "",
+    }.items():
+        path = tmp_path / "apps" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (path.parent / "__init__.py").touch()
+        path.write_text(source)
+    shutil.copy(ROOT / "requirements-hosts.lock", tmp_path)
+    monkeypatch.setattr(wheelhouse, "ROOT", tmp_path)
+    monkeypatch.setattr(wheelhouse, "LOCK", tmp_path / "requirements-hosts.lock")
+    return tmp_path / "apps"
+
+
+def changed(apps: Path, name: str) -> set[str]:
+    """Edit a file; give the patterns whose fingerprint changed."""
+    before = wheelhouse.fingerprints(apps)
+    with (apps / name).open("a") as file:
+        file.write("# edited\n")
+    after = wheelhouse.fingerprints(apps)
+    return {pattern for pattern in after if after[pattern] != before[pattern]}
+
+
+def test_a_pattern_changes_alone(apps: Path) -> None:
+    assert changed(apps, "echo/server.py") == {"echo"}
+
+
+def test_a_pattern_changes_with_what_it_is_composed_of(apps: Path) -> None:
+    assert changed(apps, "election/core.py") == {"election", "cache"}
+
+
+def test_the_kit_changes_all(apps: Path) -> None:
+    assert changed(apps, "kit/events.py") == {"election", "cache", "echo"}
+
+
+def test_the_lock_changes_all(apps: Path) -> None:
+    assert changed(apps, "../requirements-hosts.lock") == {"election", "cache", "echo"}
+
+
+def test_a_demo_is_no_part_of_a_unit(apps: Path) -> None:
+    assert changed(apps, "echo/demo.py") == set()
+
+
+def test_every_pattern_has_a_fingerprint() -> None:
+    assert set(wheelhouse.fingerprints()) == {pattern.name for pattern in patterns()}
+
+
+def test_patterns_are_selected_by_name() -> None:
+    assert [p.name for p in select("tcp_echo, lamport-clock")] == ["tcp_echo", "lamport_clock"]
+    assert select(None) == patterns()
+
+
+def test_an_unknown_pattern_is_told_what_was_meant() -> None:
+    with pytest.raises(LabError, match="did you mean 'tcp_echo'"):
+        select("tpc_echo")
