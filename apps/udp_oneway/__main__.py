@@ -7,6 +7,7 @@ import itertools
 import random
 import time
 from collections.abc import Iterable
+from typing import Any
 
 import click
 
@@ -104,14 +105,20 @@ def send(
             sender.send(payload)
         took = time.perf_counter() - began
     figures = {**sender.figures(), "rate": round(sender.sent / took, 1)}
-    events.say(", ".join(f"{name} {value}" for name, value in figures.items()))
+    events.say(_told(figures))
     try:
         if ask:
             counted = asyncio.run(confirm(receiver, events, sender.stream, patience=timeout))
-            events.say(", ".join(f"{name} {value}" for name, value in counted.items()))
+            events.say(_told(counted))
             figures |= counted
     finally:
         events.emit("summary", **figures)
+
+
+def _told(figures: dict[str, Any]) -> str:
+    """Give the figures for a person: without those that are nothing, but losses."""
+    shown = {name: value for name, value in figures.items() if value or name == "lost"}
+    return ", ".join(f"{name} {value}" for name, value in shown.items())
 
 
 @cli.client
