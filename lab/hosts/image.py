@@ -119,8 +119,8 @@ def ensure(spec: ImageSpec, lock: int, report: Report) -> str:
 
 
 def _remove_unused() -> None:
-    """Images that no lab's disks stand on, and builds that were interrupted."""
-    used = {lab.image for lab in state.records().values()}
+    """Images that no lab uses, and builds that were interrupted."""
+    used = state.images_in_use()
     for image in state.IMAGES.iterdir():
         if image.name not in used:
             shutil.rmtree(image)

@@ -53,12 +53,13 @@ def check_controller() -> None:
 def check_machine(spec: LabSpec) -> None:
     """What root can know: tools, disk space, and a kernel that can stack file systems."""
     build = not image.path(image.digest(spec.image)).exists()
-    _check_tools({**_TOOLS, **(_BUILD_TOOLS if build else {})}, keyring=build)
-    _check_space(_HOST_MIB * len(spec.hosts) + (_IMAGE_MIB if build else 0))
-    _check_overlay()
+    check_tools({**_TOOLS, **(_BUILD_TOOLS if build else {})}, keyring=build)
+    check_space(_HOST_MIB * len(spec.hosts) + (_IMAGE_MIB if build else 0))
+    check_overlay()
 
 
-def _check_tools(tools: dict[str, str], *, keyring: bool) -> None:
+def check_tools(tools: dict[str, str], *, keyring: bool) -> None:
+    """Every tool (with its package) is there; so is Debian's keyring if it will be needed."""
     missing = {package: tool for tool, package in tools.items() if shutil.which(tool) is None}
     if keyring and not _KEYRING.exists():
         missing["debian-archive-keyring"] = str(_KEYRING)
@@ -69,7 +70,8 @@ def _check_tools(tools: dict[str, str], *, keyring: bool) -> None:
         )
 
 
-def _check_space(needed_mib: int) -> None:
+def check_space(needed_mib: int) -> None:
+    """The disk that holds the labs has so much space left."""
     free = shutil.disk_usage(state.ROOT).free // _MIB
     if free < needed_mib:
         raise LabError(
@@ -89,7 +91,7 @@ def disk_full_explained() -> Iterator[None]:
         raise LabError(f"the disk under {state.ROOT} is full: {error}", _MORE_SPACE) from error
 
 
-def _check_overlay() -> None:
+def check_overlay() -> None:
     """Stack two directories for a moment, in a mount namespace that ends with the probe."""
     with tempfile.TemporaryDirectory(dir=state.ROOT, prefix=".probe-") as directory:
         for part in ("lower", "upper", "work", "root"):

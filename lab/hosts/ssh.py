@@ -24,6 +24,7 @@ def login_key(inventory: Inventory) -> str:
         private.unlink(missing_ok=True)
         comment = f"distlab-{inventory.lab}"
         run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(private)])
+    _give_to_caller(inventory.directory)
     return public.read_text().strip()
 
 

@@ -79,6 +79,14 @@ def records() -> dict[str, Record]:
     return {name: one for name, one in known.items() if one}
 
 
+def images_in_use() -> set[str]:
+    """Digests of the images that labs are about to boot, or that disks stand on."""
+    stood_on = {
+        str(json.loads(made.read_text())["image"]) for made in LABS.glob("*/hosts/*/disk.json")
+    }
+    return stood_on | {known.image for known in records().values()}
+
+
 def write_record(lab: str, new: Record) -> None:
     """Record the lab, in one step."""
     lab_path(lab).mkdir(mode=0o700, exist_ok=True)
