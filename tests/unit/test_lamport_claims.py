@@ -70,8 +70,16 @@ def test_vector_that_knows_too_little_or_too_much_is_found(vector: dict[str, int
     assert vector_condition(history).holds is False
 
 
-def test_incomplete_history_cannot_tell() -> None:
-    assert vector_condition(told()[:2]).holds is None
+def test_history_that_lacks_a_sending_may_not_tell() -> None:
+    """n2 knows of n1's first event only through n3, whose journal is lost."""
+    relayed = event("hear", "n2.1", 9, {"n1.1": 1, "n2.1": 3, "n3.1": 4}, id="n3.1:4", peer="n3")
+    assert vector_condition([*told(), relayed]).holds
+    alone = event("local", "n1.1", 1, {"n1.1": 1}, name="alone")
+    assert vector_condition([alone, relayed]).holds is None
+
+
+def test_history_in_which_nothing_happened_cannot_tell() -> None:
+    assert vector_condition([]).holds is None
     assert clock_condition([]).holds is None
     assert mutual_exclusion(told()).holds is None
     assert granted_in_order(told()).holds is None
