@@ -63,6 +63,8 @@ Host *
     UpdateHostKeys no
     PreferredAuthentications publickey
     ConnectTimeout 5
+    # OpenSSH's first choice, against quantum computers, costs 60 ms of this machine's time a login.
+    KexAlgorithms ^curve25519-sha256
     # A host that lost power says nothing; without this a shared connection would wait for ever.
     ServerAliveInterval 5
     ServerAliveCountMax 3
