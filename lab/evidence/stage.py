@@ -9,17 +9,18 @@ from __future__ import annotations
 import random
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from apps.kit.claims import Event, Finding
 from lab.catalogue import Component, Pattern
 from lab.errors import LabError
 from lab.evidence.client import Client, Ended
+from lab.evidence.recording import Recording
 from lab.evidence.verdict import Verdict
 from lab.hosts.remote import Remote
-from lab.logs import journalctl, parse
-from lab.status import option
+from lab.logs import by_host
+from lab.status import option, placed
 
 PYTHON = "/opt/distlab/bin/python"
 _POLL = 0.1
@@ -43,7 +44,7 @@ class Stage:
         self._clients: list[Event] = []
         self._components = {component.group: component for component in pattern.components}
         self._touched: set[tuple[str, str]] = set()
-        self._cursors = self._journal_cursors()
+        self._recording = Recording(remote, by_host(placed(remote.inventory, [pattern])))
 
     # The lab
 
@@ -131,7 +132,7 @@ class Stage:
     def history(self, component: str | None = None, *events: str) -> list[Event]:
         """Events of clients and journals, merged by time."""
         merged = sorted(
-            [*self._clients, *self._journal_events(), *self.actions], key=lambda e: e["t"]
+            [*self._clients, *self._recording.events(), *self.actions], key=lambda e: e["t"]
         )
         short = self._component(component).name if component else None
         return [
@@ -143,11 +144,7 @@ class Stage:
 
     def journals(self) -> dict[str, list[str]]:
         """Each host's journal lines of this pattern since the demo began, as journald gave them."""
-        answers = self._remote.each(self._cursors, self._journal)
-        return {
-            host: [f"lost: {answer}"] if isinstance(answer, LabError) else answer
-            for host, answer in answers.items()
-        }
+        return self._recording.lines()
 
     # What is claimed
 
@@ -195,33 +192,3 @@ class Stage:
 
     def _collect(self, ended: Ended) -> None:
         self._clients.extend(ended.events)
-
-    def _units(self, host: str) -> list[str]:
-        return [
-            component.unit
-            for component in self._components.values()
-            if host in self._remote.inventory.groups.get(component.group, ())
-        ]
-
-    def _journal_cursors(self) -> dict[str, str]:
-        hosts = [h for h in self._remote.inventory.hosts if self._units(h)]
-        command = "sudo -n journalctl --quiet --lines=0 --show-cursor"
-        answers = self._remote.each(hosts, lambda host: self._remote.must(host, command))
-        for answer in answers.values():
-            if isinstance(answer, LabError):
-                raise answer
-        return {
-            host: str(answer).rpartition("-- cursor: ")[2].strip()
-            for host, answer in answers.items()
-        }
-
-    def _journal(self, host: str) -> list[str]:
-        # What a unit wrote before this moment is on its way to the journal: --sync waits for it.
-        sync = "sudo -n journalctl --sync"
-        read = journalctl(self._units(host), f"--after-cursor={self._cursors[host]}")
-        return self._remote.must(host, f"{sync} && {read}").splitlines()
-
-    def _journal_events(self) -> Sequence[Event]:
-        lines = (parse(host, text) for host, texts in self.journals().items() for text in texts)
-        found = (line.event for line in lines if line is not None)
-        return [event for event in found if event is not None]
