@@ -76,6 +76,27 @@ def keys_create_once(history: History, final: Iterable[Item]) -> Finding:
     return Finding(True, f"{again} of {len(sent)} keys were sent again, and each made one item")
 
 
+def every_outcome_known(history: History) -> Finding:
+    """Every operation of the clients succeeded in the end, however many answers were lost."""
+    done = 0
+    left: dict[str, Event] = {}
+    asked: set[str] = set()
+    for event in history:
+        if event["event"] == "invoke":
+            left[event["op"]] = event
+        elif event["event"] == "ok":
+            del left[event["op"]]
+            done += 1
+        elif event["event"] == "send":
+            asked.add(event["id"])
+        elif event["event"] == "recv":
+            asked.discard(event["id"].removesuffix("/answer"))
+    if not done:
+        return Finding(None, "no operation was made")
+    told = f"{done} operations done, {len(left)} not; {len(asked)} requests were not answered"
+    return Finding(not left, told, tuple(left.values())[:3])
+
+
 def _lives(history: History) -> dict[int, _Life]:
     lives: dict[int, _Life] = defaultdict(_Life)
     open_changes: dict[str, Event] = {}

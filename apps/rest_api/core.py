@@ -136,7 +136,8 @@ def entity_tag(version: int) -> str:
 
 
 _TAG = r'(?:W/)?"[!#-~\x80-\xff]*"'
-_TAGS = re.compile(rf"\s*(?:{_TAG})(?:\s*,\s*(?:{_TAG}))*\s*")
+_ELEMENT = rf"[ \t]*(?:{_TAG}[ \t]*)?"
+_TAGS = re.compile(rf"{_ELEMENT}(?:,{_ELEMENT})*")  # empty elements are ignored (section 5.6.1)
 
 
 @dataclass(frozen=True, slots=True)

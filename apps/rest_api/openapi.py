@@ -263,7 +263,11 @@ def _schemas() -> Node:
 
 
 def _parameters() -> Node:
-    tags = {"type": "string", "pattern": r'^(\*|(W/)?"[!#-~]*"(, (W/)?"[!#-~]*")*)$'}
+    tags = {
+        "type": "string",
+        "pattern": r'^(\*|((W/)?"[!#-~]*"(, (W/)?"[!#-~]*")*)?)$',
+        "examples": ["*", '"1"'],
+    }
     bare = "[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,254}"
     key = {"type": "string", "pattern": rf'^("[ !#-\[\]-~]{{1,255}}"|{bare})$'}
     return {
@@ -285,13 +289,13 @@ def _parameters() -> Node:
             "in": "header",
             "required": True,
             "description": "The entity tags of the versions that may be changed; * for any.",
-            "schema": tags | {"examples": ["*", '"1"']},
+            "schema": tags,
         },
         "IfNoneMatch": {
             "name": "If-None-Match",
             "in": "header",
             "description": "The entity tags of the versions that the client has already.",
-            "schema": tags | {"examples": ['"1"']},
+            "schema": tags,
         },
         "IdempotencyKey": {
             "name": "Idempotency-Key",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from apps.kit.claims import Event
-from apps.rest_api.claims import acknowledged_writes_survive, keys_create_once
+from apps.rest_api.claims import acknowledged_writes_survive, every_outcome_known, keys_create_once
 
 
 def item(item_id: int, version: int, quantity: int = 0, key: str = "k1") -> dict[str, Any]:
@@ -120,3 +120,14 @@ def test_two_items_of_one_key_break_the_claim() -> None:
     history = History().create(1).create(1)
     finding = keys_create_once(history.events, [item(1, 1), item(2, 1)])
     assert finding.holds is False
+
+
+def test_outcomes_are_counted_with_the_answers_that_were_lost() -> None:
+    events = History().create(1).events
+    events += [{"event": "send", "id": "a"}, {"event": "recv", "id": "a/answer"}]
+    events.append({"event": "send", "id": "b"})
+    finding = every_outcome_known(events)
+    assert finding.holds is True
+    assert "1 operations done, 0 not; 1 requests were not answered" in finding.detail
+    assert every_outcome_known(History().patch(1, 1, 5, "unknown").create(2).events).holds is False
+    assert every_outcome_known([]).holds is None

@@ -116,9 +116,11 @@ def test_tags_match_strongly_or_weakly() -> None:
     assert tags.match_weakly('"2"')
     assert not tags.match_weakly('"3"')
     assert parse_tags("If-Match", " * ").match('"anything"')
+    assert parse_tags("If-Match", '"1",, "2",').match('"2"')
+    assert not parse_tags("If-Match", "").match('"1"')
 
 
-@pytest.mark.parametrize("header", ["", "1", '"1', '"1" "2"', '"a b"', '*, "1"', 'w/"1"'])
+@pytest.mark.parametrize("header", ["1", '"1', '"1" "2"', '"a b"', '*, "1"', 'w/"1"'])
 def test_a_malformed_tag_is_refused(header: str) -> None:
     with pytest.raises(Invalid):
         parse_tags("If-Match", header)
