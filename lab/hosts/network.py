@@ -8,6 +8,8 @@ there, an unreachable route keeps packets for lab hosts from leaving by the mach
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,27 @@ def up(spec: LabSpec) -> None:
     run(["ip", "address", "replace", address, "broadcast", "+", "dev", spec.bridge])
     run(["ip", "link", "set", spec.bridge, "up"])
     _raise_sysctl("fs/inotify/max_user_instances", _INOTIFY_INSTANCES)
+
+
+def demand_up(spec: LabSpec) -> None:
+    """LabError if the lab's bridge is not there to plug a host into."""
+    if not _is_bridge(_link(spec.bridge)):
+        raise LabError(f"lab {spec.lab} is not up", "fab up")
+
+
+def warnings() -> list[str]:
+    """What on this machine may come between the hosts, for a person to know.
+
+    Docker and Kubernetes have bridged frames pass the machine's own filter, and drop there what
+    they do not know.
+    """
+    filtered = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+    if not filtered.exists() or filtered.read_text().strip() == "0" or not shutil.which("nft"):
+        return []
+    if not re.search(r"hook forward .*policy drop", run(["nft", "list", "chains"])):
+        return []
+    advice = "if hosts cannot reach each other: sysctl net.bridge.bridge-nf-call-iptables=0"
+    return [f"note: this machine's firewall may drop what crosses its bridges; {advice}"]
 
 
 def down(bridge: str) -> None:

@@ -39,6 +39,8 @@ def up(spec: LabSpec, report: Report) -> dict[str, str]:
         network.refuse_overlap(spec)
         made = _image(spec, report)
         network.up(spec)
+        for warning in network.warnings():
+            report(warning)
         _boot_all(spec, made, lock, report)
         return {host: disks.host_key(spec.lab, host) for host in spec.hosts}
 
@@ -59,6 +61,7 @@ def down(spec: LabSpec, report: Report, *, wipe: bool = False) -> list[str]:
 def boot(spec: LabSpec, report: Report, *, host: str) -> None:
     """The one host has been started; the lab is up otherwise."""
     with _holding(spec, report) as lock:
+        network.demand_up(spec)
         if host not in machines.running(spec.lab):
             machines.boot(spec, host, lock)
 

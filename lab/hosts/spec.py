@@ -60,10 +60,12 @@ class LabSpec:
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """The spec in `data`, or LabError naming the field that is not what it must be."""
         try:
-            image = ImageSpec(str(data["image"]["suite"]), tuple(data["image"]["packages"]))
             fields = {name: str(data[name]) for name in _TEXTS}
-            spec = cls(**fields, hosts=dict(data["hosts"]), image=image)
-        except (KeyError, TypeError, ValueError) as error:
+            hosts = {str(name): str(address) for name, address in data["hosts"].items()}
+            packages = tuple(str(package) for package in data["image"]["packages"])
+            image = ImageSpec(str(data["image"]["suite"]), packages)
+            spec = cls(**fields, hosts=hosts, image=image)
+        except (AttributeError, KeyError, TypeError) as error:
             raise _refusal("shape", repr(error)) from error
         spec.check()
         return spec
