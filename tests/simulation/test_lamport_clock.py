@@ -13,10 +13,10 @@ from typing import Any
 from apps.kit.claims import Finding, History
 from apps.lamport_clock.claims import concurrent_pairs, judge
 from apps.lamport_clock.core import LamportNode
-from lab.scenario import inject, random_faults, scenario
-from lab.simulated_clients import Outcome
-from lab.simulated_network import Wire
-from lab.simulator import Simulation
+from lab.simulator.clients import Outcome
+from lab.simulator.network import Wire
+from lab.simulator.scenario import inject, random_faults, scenario
+from lab.simulator.simulation import Simulation
 
 SEEDS = 2000
 TROUBLE = 10.0

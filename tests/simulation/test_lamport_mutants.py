@@ -13,7 +13,7 @@ from apps.kit.link import PeerUp
 from apps.lamport_clock.clocks import LamportClock, Vector, VectorClock
 from apps.lamport_clock.core import LamportNode
 from apps.lamport_clock.mutex import RequestQueue
-from lab.scenario import Scenario
+from lab.simulator.scenario import Scenario
 from tests.simulation.test_lamport_clock import Make, judge_all, play
 
 

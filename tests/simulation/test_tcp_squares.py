@@ -10,9 +10,9 @@ import pytest
 from apps.kit.claims import Event, Finding, History
 from apps.tcp_squares.claims import counted_once
 from apps.tcp_squares.core import Bag, BagLimits
-from lab.scenario import scenario
-from lab.simulated_clients import Outcome
-from lab.simulator import Simulation
+from lab.simulator.clients import Outcome
+from lab.simulator.scenario import scenario
+from lab.simulator.simulation import Simulation
 
 LIMITS = BagLimits(lease=2.0, attempts=100, keep=30.0, capacity=1000)
 SUBMITTERS, WORKERS = 3, 4

@@ -12,9 +12,9 @@ from apps.kit.effects import Effects, Emit, Message, Reject, Send, SetTimer
 from apps.udp_oneway.claims import counts_add_up
 from apps.udp_oneway.core import Receiver
 from apps.udp_oneway.wire import FAREWELLS, Numbered, decode, encode
-from lab.scenario import scenario
-from lab.simulated_network import Wire
-from lab.simulator import Simulation
+from lab.simulator.network import Wire
+from lab.simulator.scenario import scenario
+from lab.simulator.simulation import Simulation
 
 TICK = 0.001
 

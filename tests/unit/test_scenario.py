@@ -13,10 +13,10 @@ from click.testing import CliRunner
 
 from apps.kit.claims import Finding, History
 from lab.errors import LabError
-from lab.replay import find, main
-from lab.scenario import Violated, inject, random_faults, scenario
-from lab.simulated_network import Wire
-from lab.simulator import Simulation
+from lab.simulator.network import Wire
+from lab.simulator.replay import find, main
+from lab.simulator.scenario import Violated, inject, random_faults, scenario
+from lab.simulator.simulation import Simulation
 from tests.unit.test_simulator import heard, send, world
 
 
@@ -54,11 +54,11 @@ def test_violation_says_all_and_how_to_replay_it() -> None:
     assert first == "seed 3 violates nothing_gets_lost: 1 lost"
     assert json.loads(witness)["why"] == "loss"
     address = "tests.unit.test_scenario:lossy"
-    assert replay == f"replay: python -m lab.replay {address} --seed 3 --trace"
+    assert replay == f"replay: python -m lab.simulator.replay {address} --seed 3 --trace"
 
 
 def lossy_here(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    monkeypatch.setattr("lab.replay.find", lambda _: lossy)
+    monkeypatch.setattr("lab.simulator.replay.find", lambda _: lossy)
     return lambda *arguments: CliRunner().invoke(main, ["m:lossy", *arguments])
 
 
@@ -84,7 +84,7 @@ def test_seed_brings_a_run_back_in_another_process() -> None:
     command = "tests.simulation.test_lamport_clock:mutex_under_faults --seed 11 --trace"
     runs = [
         subprocess.run(
-            [sys.executable, "-m", "lab.replay", *command.split()],
+            [sys.executable, "-m", "lab.simulator.replay", *command.split()],
             env={"PYTHONHASHSEED": hash_seed},
             capture_output=True,
             text=True,

@@ -19,9 +19,9 @@ from apps.kit.effects import (
     Send,
     SetTimer,
 )
-from lab.simulated_clients import Outcome
-from lab.simulated_network import Wire, between
-from lab.simulator import Simulation
+from lab.simulator.clients import Outcome
+from lab.simulator.network import Wire, between
+from lab.simulator.simulation import Simulation
 
 
 class Counter:

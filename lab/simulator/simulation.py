@@ -42,8 +42,8 @@ from apps.kit.effects import (
     Send,
     SetTimer,
 )
-from lab.simulated_clients import Clients, Outcome
-from lab.simulated_network import Network, Way, Wire
+from lab.simulator.clients import Clients, Outcome
+from lab.simulator.network import Network, Way, Wire
 
 Build: TypeAlias = Callable[[str, Mapping[str, Any], random.Random], Core]
 """Make the core of a node from its name, what it persisted, and a randomness of its own."""

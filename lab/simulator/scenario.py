@@ -6,7 +6,7 @@
     partitions.check(range(1000))     # in a test: the first violation is an error that says all
 
 A violation names the claim, the few events that show it, and one command that replays the seed
-(`lab.replay`).
+(`lab.simulator.replay`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from apps.kit.claims import Finding, History
-from lab.simulated_network import Way, between
-from lab.simulator import Simulation
+from lab.simulator.network import Way, between
+from lab.simulator.simulation import Simulation
 
 Judge: TypeAlias = Callable[[History], Mapping[str, Finding]]
 """Judge a history: from a claim's name to what was found."""
@@ -64,7 +64,7 @@ class Scenario:
         events = "\n".join(f"  {json.dumps(event)}" for event in violation.finding.witness)
         return (
             f"seed {violation.seed} violates {violation.claim}: {violation.finding.detail}\n"
-            f"{events}\nreplay: python -m lab.replay {self.play.__module__}:"
+            f"{events}\nreplay: python -m lab.simulator.replay {self.play.__module__}:"
             f"{self.play.__qualname__} --seed {violation.seed} --trace"
         )
 

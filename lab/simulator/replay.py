@@ -1,6 +1,6 @@
 """Play a scenario's seed again: its trace, and what its judge finds.
 
-    python -m lab.replay tests.simulation.test_x:partitions --seed 417 --trace
+    python -m lab.simulator.replay tests.simulation.test_x:partitions --seed 417 --trace
 
 `--trace` prints every event, one JSON object a line; `--count` plays so many seeds from there, to
 hunt. Exit status: 0 every claim holds, 1 one is violated, 2 the scenario cannot be found.
@@ -14,7 +14,7 @@ import json
 import click
 
 from lab.errors import LabError
-from lab.scenario import Scenario, Violation
+from lab.simulator.scenario import Scenario, Violation
 
 
 def find(address: str) -> Scenario:
