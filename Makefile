@@ -25,7 +25,7 @@ test: lint ## Everything: lint, unit, simulation, hosts and demos
 	@lab/bootstrap.sh hosts test
 	$(FAB) up --inventory $(INVENTORY)
 	$(FAB) deploy --inventory $(INVENTORY)
-	$(BIN)/pytest tests
+	$(BIN)/pytest tests --ansible-inventory $(INVENTORY)
 
 check: lint ## The part that needs no root: lint, unit, simulation
 	$(BIN)/pytest tests/unit tests/simulation
@@ -47,8 +47,8 @@ bench: $(READY) ## Measure, beside the named peers
 	@lab/bootstrap.sh hosts bench
 	$(BIN)/python -m benchmarks
 
-down: $(READY) ## Stop the lab
-	$(FAB) down --inventory $(INVENTORY)
+down: $(READY) ## Stop the lab; WIPE=--wipe throws its disks away as well
+	$(FAB) down --inventory $(INVENTORY) $(WIPE)
 
 lock: $(READY) ## Lock the versions anew: requirements.lock here, requirements-hosts.lock there
 	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --all-extras --group dev \

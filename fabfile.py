@@ -53,7 +53,7 @@ def _load(inventory: str) -> Any:
     from lab.hosts.inventory import load
 
     path = Path(inventory)
-    return load(path if path.is_absolute() or path.exists() else ROOT / path)
+    return load(path.absolute() if path.exists() else ROOT / path)
 
 
 def _tell(text: str) -> None:
