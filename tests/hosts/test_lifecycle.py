@@ -6,13 +6,10 @@ The lab under test elsewhere is not touched; these have names and subnets of the
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,122 +19,15 @@ from lab import hosts
 from lab.errors import LabError
 from lab.hosts import cgroups, disks, image, machines, state
 from lab.hosts.spec import ImageSpec
+from tests.throwaway_lab import ROOT, Lab, mounts, processes, told, wait_until
 
 pytestmark = pytest.mark.usefixtures("needs_root")
-
-ROOT = Path(__file__).parents[2]
-SECONDS = 60.0
-
-
-class Lab:
-    """A throw-away lab of three hosts, t1 to t3."""
-
-    def __init__(self, directory: Path, name: str, subnet: str) -> None:
-        self.name = name
-        self.subnet = f"{subnet}.0/24"
-        self.path = directory / "inventory" / name
-        self.path.mkdir(parents=True)
-        (self.path / "nspawn.yml").symlink_to(ROOT / "inventory" / "nspawn.yml")
-        variables = {
-            "lab_name": name,
-            "lab_subnet": self.subnet,
-            "lab_address": f"{subnet}.{{{{ 10 + (inventory_hostname[1:] | int) }}}}",
-        }
-        inventory = {"lab": {"hosts": {"t[1:3]": None}, "vars": variables}}
-        (self.path / "hosts.yml").write_text(json.dumps(inventory))
-        self.inventory = hosts.load(self.path)
-        self.reports: list[str] = []
-
-    def up(self) -> None:
-        hosts.up(self.inventory, self.reports.append)
-
-    def down(self, *, wipe: bool = False) -> None:
-        hosts.down(self.inventory, self.reports.append, wipe=wipe)
-
-    def start_up(self) -> subprocess.Popen[bytes]:
-        """`up` in a process of its own, to be killed."""
-        code = (
-            "from pathlib import Path; from lab import hosts\n"
-            f"hosts.up(hosts.load(Path({str(self.path)!r})), print)"
-        )
-        return subprocess.Popen(
-            [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.DEVNULL, env=os.environ
-        )
-
-    def ssh(self, host: str, command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command on a host as a person would, without a shared connection."""
-        config = str(self.inventory.ssh_config)
-        return subprocess.run(
-            ["ssh", "-F", config, "-o", "BatchMode=yes", host, command],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    def said(self, host: str, command: str) -> str:
-        """What a command that succeeds prints."""
-        done = self.ssh(host, command)
-        assert done.returncode == 0, f"{host}: {command}: {done.stderr}"
-        return done.stdout.strip()
-
-    def answers(self) -> None:
-        """Every host runs, and a real login to it works."""
-        for name in self.inventory.hosts:
-            assert self.said(name, "hostname; sudo id -u") == f"{name}\n0"
-
-    def leftovers(self) -> list[str]:
-        """Whatever of this lab a machine should not hold after `down`."""
-        mine = re.compile(rf"/labs/{self.name}/|dl-{self.name}\b|vb-{self.name}\.|:{self.name}:")
-        links = told("ip", "-brief", "link").splitlines()
-        routes = told("ip", "route", "show", "table", "all").splitlines()
-        prefix = self.subnet.removesuffix("0/24")
-        found = [
-            *(f"link {line}" for line in links if mine.search(line)),
-            *(f"route {line}" for line in routes if prefix in line and "unreachable" not in line),
-            *(f"mount {line}" for line in mounts() if mine.search(line)),
-            *(f"process {line}" for line in processes() if mine.search(line)),
-            *(
-                f"nft {line}"
-                for line in told("nft", "list", "ruleset").splitlines()
-                if prefix in line
-            ),
-            *(f"cgroup {path}" for path in Path("/sys/fs/cgroup").rglob(f"distlab:{self.name}:*")),
-            *(str(path) for path in Path("/run/systemd/nspawn").rglob(f"{self.name}.*")),
-        ]
-        return [*found, *(f"machine {name}" for name in cgroups.members(self.name))]
-
-
-def told(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-
-def mounts() -> list[str]:
-    return Path("/proc/mounts").read_text().splitlines()
-
-
-def processes() -> list[str]:
-    """The command lines of all processes; those of kernel threads and zombies are empty."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            found.append((process / "cmdline").read_text().replace("\0", " "))
-        except OSError:  # it has just ended
-            continue
-    return found
-
-
-def wait_until(what: str, holds: Callable[[], bool]) -> None:
-    """Wait for a condition that another process brings about."""
-    deadline = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {SECONDS:.0f} s: {what}"
-        time.sleep(0.005)
 
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
     """A lab that is gone afterwards, whatever the test did."""
-    made = Lab(tmp_path, "test-one", "198.18.200")
+    made = Lab(tmp_path, "test-one", "198.19.200")
     yield made
     made.down(wipe=True)
 
@@ -145,7 +35,7 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 @pytest.fixture
 def other(tmp_path: Path) -> Iterator[Lab]:
     """A second one beside it."""
-    made = Lab(tmp_path, "test-two", "198.18.201")
+    made = Lab(tmp_path, "test-two", "198.19.201")
     yield made
     made.down(wipe=True)
 
@@ -265,7 +155,7 @@ def test_two_labs_side_by_side_never_touch(lab: Lab, other: Lab) -> None:
     other.up()
     lab.answers()
     other.answers()
-    assert lab.ssh("t1", "ping -c 1 -W 1 198.18.201.11").returncode != 0
+    assert lab.ssh("t1", "ping -c 1 -W 1 198.19.201.11").returncode != 0
     lab.down()
     assert lab.leftovers() == []
     other.answers()
@@ -275,9 +165,9 @@ def test_the_lab_is_air_gapped(lab: Lab) -> None:
     lab.up()
     assert (
         lab.said("t1", "ip route")
-        == f"{lab.subnet} dev host0 proto kernel scope link src 198.18.200.11"
+        == f"{lab.subnet} dev host0 proto kernel scope link src 198.19.200.11"
     )
-    assert lab.said("t1", "ping -c 1 -W 1 198.18.200.12")
+    assert lab.said("t1", "ping -c 1 -W 1 198.19.200.12")
     assert Path(f"/proc/sys/net/ipv4/conf/dl-{lab.name}/forwarding").read_text() == "0\n"
 
 
@@ -320,12 +210,12 @@ def test_what_the_inventory_changes_is_changed(lab: Lab) -> None:
     lab.up()
     assert sorted(cgroups.members(lab.name)) == ["t2", "t3"]
     lab.answers()
-    assert lab.said("t2", "hostname -I").startswith("198.18.200.22")
+    assert lab.said("t2", "hostname -I").startswith("198.19.200.22")
 
 
 def test_another_checkout_is_refused(lab: Lab, tmp_path: Path) -> None:
     lab.up()
-    stranger = Lab(tmp_path / "elsewhere", lab.name, "198.18.202")
+    stranger = Lab(tmp_path / "elsewhere", lab.name, "198.19.202")
     for verb in (stranger.up, stranger.down):
         with pytest.raises(LabError, match="belongs to"):
             verb()
@@ -334,9 +224,9 @@ def test_another_checkout_is_refused(lab: Lab, tmp_path: Path) -> None:
 
 def test_a_taken_subnet_is_refused(lab: Lab, tmp_path: Path) -> None:
     lab.up()
-    squatter = Lab(tmp_path, "test-three", "198.18.200")
+    squatter = Lab(tmp_path, "test-three", "198.19.200")
     try:
-        with pytest.raises(LabError, match=r"198\.18\.200\.1 of interface dl-test-one is in"):
+        with pytest.raises(LabError, match=r"198\.19\.200\.1 of interface dl-test-one is in"):
             squatter.up()
     finally:
         squatter.down(wipe=True)

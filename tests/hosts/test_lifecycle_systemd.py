@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,12 @@ from lab.hosts import cgroups, image, machines, state
 from lab.hosts.command import run
 from lab.hosts.control import CHECKOUT
 from lab.hosts.spec import ImageSpec, LabSpec
+from tests.throwaway_lab import wait_until
 
 pytestmark = pytest.mark.usefixtures("needs_root")
 
 LAB = "test-nest"
 IMAGE = ImageSpec("bookworm", ("openssh-client", "python3-yaml", "systemd-container"))
-SECONDS = 60.0
 SYSTEM_STATE = ("systemctl", "is-system-running")
 
 
@@ -47,9 +46,9 @@ class Outer:
         self.spec = LabSpec(
             lab="inner",
             directory="/shared/.lab/inner",
-            subnet="198.18.203.0/24",
-            controller="198.18.203.1",
-            hosts={"b1": "198.18.203.11", "b2": "198.18.203.12"},
+            subnet="198.19.203.0/24",
+            controller="198.19.203.1",
+            hosts={"b1": "198.19.203.11", "b2": "198.19.203.12"},
             login_key=key.with_name("key.pub").read_text().strip(),
             image=IMAGE,
         )
@@ -60,7 +59,7 @@ class Outer:
         state.prepare()
         with state.locked("images", print) as lock:
             digest = image.ensure(IMAGE, lock, print)
-            record = state.Record(str(directory / ".lab"), "198.18.204.0/24", digest)
+            record = state.Record(str(directory / ".lab"), "198.19.204.0/24", digest)
             state.write_record(LAB, record)
         nspawn = [
             *("env", "SYSTEMD_NSPAWN_API_VFS_WRITABLE=1", "systemd-nspawn", "--quiet", "--boot"),
@@ -117,14 +116,6 @@ class Outer:
         """The names of the inner machines' units that are in any state at all."""
         told = self.run("systemctl", "list-units", "--all", "--plain", "--no-legend", "distlab:*")
         return [line.split()[0] for line in told.stdout.splitlines()]
-
-
-def wait_until(what: str, holds: Callable[[], object]) -> None:
-    """Wait for a condition that another process brings about."""
-    deadline = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {SECONDS:.0f} s: {what}"
-        time.sleep(0.02)
 
 
 @pytest.fixture
