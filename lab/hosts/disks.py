@@ -57,7 +57,6 @@ def ready(lab: str, host: str, make: Make) -> None:
     disk = path(lab, host)
     known = make_of(lab, host)
     if known == make:
-        _remove_leftovers(disk)
         return
     if known is None or known.image != make.image:
         shutil.rmtree(disk, ignore_errors=True)
@@ -75,9 +74,9 @@ def host_key(lab: str, host: str) -> str:
     return (path(lab, host) / "upper" / f"{_HOST_KEY}.pub").read_text().strip()
 
 
-def _remove_leftovers(disk: Path) -> None:
-    """An nspawn that was killed leaves overlayfs' work directory beside the layer."""
-    for leftover in disk.glob(".#upper*"):
+def remove_leftovers(lab: str, host: str) -> None:
+    """Remove the work directories that nspawns that were killed left beside the layer."""
+    for leftover in path(lab, host).glob(".#upper*"):
         shutil.rmtree(leftover)
 
 

@@ -88,6 +88,7 @@ def boot(spec: LabSpec, host: str, lock: int) -> None:
     ]
     cable = network.cable(name)
     network.unplug(cable)
+    disks.remove_leftovers(spec.lab, host)
     log = disk / "console.log"
     if not cgroups.start(spec.lab, host, nspawn, cable=cable, console=log, lock=lock):
         raise LabError(
@@ -111,7 +112,7 @@ def halt(lab: str, hosts: Collection[str] | None = None) -> list[str]:
                 _signal(machine.supervisor, signal.SIGKILL)
             else:
                 _kill(machine.processes)
-        _wait_for_any_end(left.values(), 1.0)
+        _all_end(left.values(), 1.0)
     cut(lab, hosts)
     return stopped
 
@@ -120,11 +121,11 @@ def cut(lab: str, hosts: Collection[str] | None = None) -> list[str]:
     """Cut the machines' power: every process gone at once, nothing written any more. The hosts."""
     stopped = sorted(_chosen(lab, hosts))
     deadline = time.monotonic() + _KILL_SECONDS
-    # The supervisor tidies up after its payload, so it gets one moment for that.
     for machine in _chosen(lab, hosts).values():
         _kill([machine.init] if machine.init else machine.processes)
     while (left := _chosen(lab, hosts)) and time.monotonic() < deadline:
-        if not any(_wait_for_any_end([machine], 0.5) for machine in left.values()):
+        # The supervisor tidies up after its payload, so it gets a moment for that.
+        if not _all_end(left.values(), 1.0):
             for machine in left.values():
                 _kill(machine.processes)
     if left:
@@ -179,17 +180,17 @@ def _signal(process: int, number: int) -> None:
         os.kill(process, number)
 
 
-def _wait_for_any_end(machines: Iterable[Machine], seconds: float) -> bool:
-    """Wait until all the machines' main processes have ended; whether they did in time."""
+def _all_end(machines: Iterable[Machine], seconds: float) -> bool:
+    """Wait until all processes of the machines have ended; whether they did in time."""
     deadline = time.monotonic() + seconds
-    for machine in machines:
-        for process in machine.processes:
-            if not _wait_for_end(process, max(0.0, deadline - time.monotonic())):
-                return False
-    return True
+    return all(
+        _ends(process, max(0.0, deadline - time.monotonic()))
+        for machine in machines
+        for process in machine.processes
+    )
 
 
-def _wait_for_end(process: int, seconds: float) -> bool:
+def _ends(process: int, seconds: float) -> bool:
     try:
         descriptor = os.pidfd_open(process)
     except ProcessLookupError:
