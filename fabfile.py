@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import random
 import sys
 from collections.abc import Callable
@@ -41,7 +42,10 @@ def verb(*options: str, **more: str) -> Callable[[F], F]:
             except LabError as error:
                 raise Exit(f"error: {error}", code=2) from error
             except KeyboardInterrupt:
-                raise Exit("interrupted; the same command takes up again", code=130) from None
+                raise Exit("interrupted", code=130) from None
+            except BrokenPipeError:  # who read our output, `head` perhaps, has had enough
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                raise Exit(code=141) from None
 
         wrapped: F = task(guarded, help=help_)
         return wrapped
@@ -221,8 +225,6 @@ def logs(
 @verb(host="The host to log in to.")
 def ssh(c: Context, host: str, inventory: str = LOCAL) -> None:
     """Log in to a host."""
-    import os
-
     loaded = _load(inventory)
     _known([host], loaded)
     target = loaded.hosts[host]

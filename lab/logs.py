@@ -134,8 +134,9 @@ def _follow_one(
     try:
         transport = remote.connection(host).transport
         channel = transport.open_session()
-        # A terminal of its own: when the connection goes, the follower on the host gets SIGHUP.
-        channel.get_pty(width=65535)
+        # A terminal of its own, without colours: when the connection goes, the follower on the
+        # host gets SIGHUP.
+        channel.get_pty(term="dumb", width=65535)
         channel.exec_command(f"timeout {FOLLOWED_FOR} {command}")
         with channel.makefile("r") as stream:
             for text in stream:
