@@ -63,7 +63,7 @@ def _load(inventory: str) -> Any:
 def _tell(text: str) -> None:
     from lab.screen import progress
 
-    progress.print(text, markup=False)
+    progress.print(text, markup=False, soft_wrap=True)
 
 
 @verb()
