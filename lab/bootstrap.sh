@@ -26,6 +26,8 @@ END
     bench)
         cat <<'END'
 mn mininet
+brctl bridge-utils
+sockperf sockperf
 wrk wrk
 END
         ;;

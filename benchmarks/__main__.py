@@ -1,0 +1,110 @@
+"""The command line: python -m benchmarks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import click
+
+from benchmarks import boot, deploys, report, rest, sockets
+from benchmarks.figures import Figure, Tell
+from benchmarks.machine import circumstances
+from benchmarks.stand import Stand
+from lab import screen
+from lab.errors import LabError
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some figures that are measured together, and the peers' programs that this takes."""
+
+    measure: Callable[[Stand, int, Tell], Iterator[Figure]]
+    programs: tuple[str, ...] = ()
+
+
+PARTS = {
+    "image": Part(boot.image),
+    "fifty": Part(boot.fifty, ("mn", "brctl")),
+    "six": Part(boot.six, ("mn", "brctl")),
+    "deploy": Part(deploys.deploy),
+    "sockets": Part(sockets.sockets, ("sockperf",)),
+    "rest": Part(rest.rest, ("wrk",)),
+}
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.option("--only", metavar="PARTS", help=f"Some of {', '.join(PARTS)}, with commas between.")
+@click.option(
+    "--runs", type=click.IntRange(1), default=3, help="Of what is short; the median counts."
+)
+@click.option("--json", "as_json", is_flag=True, help="For programs: JSON on standard output.")
+def main(only: str | None, runs: int, *, as_json: bool) -> None:
+    """Measure the lab beside the field's own tools, and print a table.
+
+    A whole measurement is written into benchmarks/README.md as well; one with --only is not.
+    """
+    chosen = _chosen(only)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: tidy up and end
+    on, began = circumstances(), time.monotonic()
+    found: list[Figure] = []
+    status = 0
+    try:
+        _check_programs(chosen)
+        with Stand() as stand:
+            for place, part in enumerate(chosen, 1):
+                tell = _teller(f"[{place}/{len(chosen)}] {part}: ", began)
+                found.extend(PARTS[part].measure(stand, runs, tell))
+    except LabError as error:
+        screen.progress.print(f"error: {error}", markup=False)
+        status = 2
+    except KeyboardInterrupt:
+        screen.progress.print("interrupted; this is what was measured so far", markup=False)
+        status = 130
+    if as_json:
+        screen.as_json({"on": on, "figures": [figure.as_json() for figure in found]})
+    else:
+        report.show(on, found)
+    if status == 0 and not only:
+        report.write(on, found)
+    sys.exit(status)
+
+
+def _chosen(only: str | None) -> list[str]:
+    names = [name.strip() for name in (only or ",".join(PARTS)).split(",")]
+    for name in names:
+        if name not in PARTS:
+            raise click.BadParameter(f"{name!r} is none of {', '.join(PARTS)}", param_hint="--only")
+    return [part for part in PARTS if part in names]
+
+
+def _check_programs(chosen: list[str]) -> None:
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    missing = [
+        program
+        for part in chosen
+        for program in PARTS[part].programs
+        if shutil.which(program, path=path) is None
+    ]
+    if missing:
+        raise LabError(
+            f"to compare with, this machine lacks {', '.join(dict.fromkeys(missing))}",
+            "lab/bootstrap.sh hosts bench installs it, and so does make bench",
+        )
+
+
+def _teller(prefix: str, began: float) -> Tell:
+    def tell(text: str) -> None:
+        seconds = f"{time.monotonic() - began:4.0f} s"
+        screen.progress.print(f"{seconds}  {prefix}{text}", markup=False, soft_wrap=True)
+
+    return tell
+
+
+if __name__ == "__main__":
+    main()
