@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import testinfra
+from hypothesis import settings
 
 from lab.catalogue import ROOT, Component, patterns
 from lab.hosts.inventory import Inventory, load
@@ -26,6 +27,8 @@ ON_HOSTS = {ROOT / "tests" / "hosts", ROOT / "tests" / "demos"}
 LAB = pytest.StashKey[Inventory]()
 SOCKETS = Path("~/.ansible/cp").expanduser()
 
+settings.register_profile("distlab", deadline=None)  # no test asserts a wall-clock time
+settings.load_profile("distlab")
 os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # testinfra runs ansible
 os.environ["ANSIBLE_CONFIG"] = str(ROOT / "ansible.cfg")
 
