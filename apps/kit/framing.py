@@ -33,7 +33,7 @@ class Truncated(FrameError):
 
 
 class Framing(Protocol):
-    """How messages are cut out of one stream. One object serves one direction of one stream."""
+    """How messages are cut out of one stream, and put on one. One object serves one stream."""
 
     def encode(self, frame: bytes) -> bytes:
         """Give the bytes that carry this frame; FrameError if it cannot be carried."""
@@ -46,7 +46,7 @@ class Framing(Protocol):
 
 
 class Lines:
-    r"""Frames end with `\n`; a `\r` before it is dropped, so that `nc -C` and telnet work."""
+    r"""Frames end with `\n`; every `\r` before it is dropped, so that `nc -C` and telnet work."""
 
     def __init__(self, limit: int = 65536) -> None:
         """`limit` is the longest line in bytes, without its end."""
@@ -54,8 +54,8 @@ class Lines:
         self._held = bytearray()
 
     def encode(self, frame: bytes) -> bytes:
-        r"""Append `\n`; a frame that holds one cannot be a line."""
-        if b"\n" in frame:
+        r"""Append `\n`; a frame that holds one, or ends like a line's end, cannot be a line."""
+        if b"\n" in frame or frame.endswith(b"\r"):
             raise FrameError("a line cannot hold a line break")
         if len(frame) > self._limit:
             raise FrameTooLong(self._limit)
@@ -63,17 +63,27 @@ class Lines:
 
     def feed(self, data: bytes) -> list[bytes]:
         """See `Framing.feed`."""
-        self._held += data
-        *lines, rest = self._held.split(b"\n")
-        self._held = rest
-        if len(rest) > self._limit + 1 or any(len(line) > self._limit + 1 for line in lines):
-            raise FrameTooLong(self._limit)
-        return [bytes(line.removesuffix(b"\r")) for line in lines]
+        lines: list[bytes] = []
+        *ends, rest = data.split(b"\n")
+        for end in ends:
+            self._hold(end)
+            lines.append(bytes(self._held).rstrip(b"\r"))
+            self._held.clear()
+        self._hold(rest)
+        return lines
 
     def end(self) -> None:
         """See `Framing.end`."""
         if self._held:
             raise Truncated(len(self._held))
+
+    def _hold(self, part: bytes) -> None:
+        r"""Add to the line that is under way; beyond the limit there may only be one `\r`."""
+        length = len(self._held) + len(part)
+        allowed = self._limit + (part or self._held).endswith(b"\r")
+        if length > allowed:
+            raise FrameTooLong(self._limit)
+        self._held += part
 
 
 class LengthPrefixed:

@@ -25,8 +25,9 @@ class Backoff:
         """Give the wait before each retry: uniform between 0 and a bound that grows."""
         bound = self.first
         for _ in range(self.retries):
+            bound = min(self.longest, bound)
             yield rng.uniform(0, bound)
-            bound = min(self.longest, bound * self.factor)
+            bound *= self.factor
 
 
 class Deadline:
