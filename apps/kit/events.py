@@ -7,12 +7,14 @@ counted, and the count is an event itself.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
+import reprlib
 import secrets
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TextIO
 
 TRACE_RATE = 2000.0
@@ -22,7 +24,7 @@ TRACE_BURST = 10000.0
 
 
 class Events:
-    """Writes the events of one process.
+    """Writes the events of one process. What JSON has no word for is written as text.
 
     `text` turns the events off and `say` on: what a person at a terminal wants to see. `only` names
     the events that are written; without it, all are.
@@ -59,7 +61,9 @@ class Events:
     def emit(self, event: str, **fields: Any) -> None:
         """Write one event, always."""
         if self._wants(event):
-            self._write(event, self._clock(), fields)
+            now = self._clock()
+            self._tell_left_out(now)
+            self._write(event, now, fields)
 
     def send(self, message_id: str, peer: str, **fields: Any) -> None:
         """Record that a message left for `peer`."""
@@ -89,18 +93,36 @@ class Events:
         if self._budget < 1:
             self._left_out += 1
             return
-        if self._left_out:
-            self._write("left_out", now, {"events": self._left_out})
-            self._left_out = 0
+        self._tell_left_out(now)
         self._budget -= 1
         self._write(event, now, fields)
 
-    def _write(self, event: str, now: float, fields: dict[str, Any]) -> None:
-        line = json.dumps(
-            {"event": event, **self._fixed, "t": round(now, 6), **fields},
-            separators=(",", ":"),
-            default=str,
-        )
+    def _tell_left_out(self, now: float) -> None:
+        if self._left_out:
+            self._write("left_out", now, {"events": self._left_out})
+            self._left_out = 0
+
+    def _write(self, event: str, now: float, fields: Mapping[str, Any]) -> None:
+        record = {"event": event, **self._fixed, "t": round(now, 6)}
+        try:
+            line = _json({**record, **fields})
+        except (TypeError, ValueError, RecursionError):  # a tuple as key, NaN, a circle
+            line = _json({**record, **{key: _sayable(value) for key, value in fields.items()}})
         # One write for a line: threads write at once, and lines must stay whole.
         self._out.write(f"{line}\n")
         self._out.flush()
+
+
+def _json(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, separators=(",", ":"), default=str, allow_nan=False)
+
+
+def _sayable(value: Any) -> Any:
+    """Give the value if JSON can say it, else a short text of it."""
+    try:
+        _json({"": value})
+    except (TypeError, ValueError, RecursionError):
+        with contextlib.suppress(ValueError):  # an integer of very many digits
+            return reprlib.repr(value)
+        return f"<{type(value).__name__}>"
+    return value
