@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,32 +19,45 @@ class Store:
     def __init__(self, path: Path) -> None:
         """Read `path` if it is there; ValueError if it is not what this class wrote."""
         self._path = path
-        self._values: dict[str, Any] = {}
-        if path.exists():
-            values = json.loads(path.read_text())
-            if not isinstance(values, dict):
-                raise ValueError(f"{path} is not a store: it holds no JSON object")
-            self._values = values
+        try:
+            self._text = path.read_text("ascii") if path.exists() else "{}"
+            if not isinstance(json.loads(self._text), dict):
+                raise TypeError("it holds no JSON object")
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(
+                f"{path} is not a store: {error}. Nothing was changed; "
+                "move it away to begin anew, without what it kept"
+            ) from error
 
     @property
-    def values(self) -> Mapping[str, Any]:
-        """What is durable now."""
-        return self._values
+    def values(self) -> dict[str, Any]:
+        """What is durable now; a copy, the caller's own."""
+        values: dict[str, Any] = json.loads(self._text)
+        return values
 
     def put(self, key: str, value: Any) -> None:
-        """Make `key` durable with `value`; it is on the disk when this returns."""
-        self._values[key] = value
-        temporary = self._path.with_suffix(".new")
-        with temporary.open("w") as file:
-            json.dump(self._values, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._path)
-        directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        """Make `key` durable with `value`; it is on the disk when this returns.
+
+        If it raises, the old value is there or the new one: only reading the file anew can tell.
+        """
+        text = json.dumps({**self.values, key: value})
+        _replace(self._path, text)
+        self._text = text
+
+
+def _replace(path: Path, text: str) -> None:
+    """Let the file hold `text`: after a crash at any moment it holds all of it, or none."""
+    temporary = path.with_name(f"{path.name}.new")
+    with temporary.open("w", encoding="ascii") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def state_directory() -> Path:
