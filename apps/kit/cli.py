@@ -1,13 +1,17 @@
 """The command line of a pattern: `python -m apps.<pattern> <component or client> …`.
 
 Every option may also come from the environment as `<PATTERN>_<COMMAND>_<OPTION>`, which is how a
-unit's options file gives them; `--help` shows it. A failed call ends with the exit status of what
-is known: 3 refused, 4 rejected, 5 unknown (see `apps.kit.outcome`); 2 is a wrong command line.
+unit's options file gives them; a component's `--help` shows it. A failed call ends with the exit
+status of what is known: 3 refused, 4 rejected, 5 unknown (see `apps.kit.outcome`); 2 is a wrong
+command line.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
+import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -101,6 +105,9 @@ class Pattern(click.Group):
     ) -> Callable[Concatenate[Events, P], None]:
         """Register a service: it gets its `Events` first, and its options."""
         command = self._register(function, click.Command, as_client=False)
+        for parameter in command.params:
+            if isinstance(parameter, click.Option):
+                parameter.show_envvar = True
         self.components[str(command.name)] = command
         return function
 
@@ -162,12 +169,28 @@ def listens(default_port: int) -> Callable[[F], F]:
 
 
 def typed(prompt: str) -> Iterator[str]:
-    """Yield the lines of standard input, with a prompt where a person types, until Ctrl-D."""
+    """Yield the lines of standard input, with a prompt where a person types, until Ctrl-D.
+
+    Bytes that are no UTF-8 come as `surrogateescape` has them, as in arguments.
+    """
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")
     person = sys.stdin.isatty()
     while True:
         if person:
             click.echo(prompt, nl=False)
-        line = sys.stdin.readline()
+        with _interruptible():
+            line = sys.stdin.readline()
         if not line:
             return
         yield line.rstrip("\r\n")
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C interrupt a read: asyncio's handler would cancel a task that cannot notice."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)

@@ -10,13 +10,19 @@ Source: sd_notify(3), systemd.service(5) `Type=notify`, `WatchdogSec=`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
+import sys
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from apps.kit.events import Events
+
+
+class CannotServe(Exception):
+    """What a service needs could not be opened: a port that is taken, a disk that is full."""
 
 
 def notify(state: str) -> None:
@@ -25,14 +31,17 @@ def notify(state: str) -> None:
     if not path:
         return
     address = "\0" + path[1:] if path.startswith("@") else path
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+    with (
+        contextlib.suppress(OSError),  # a manager that cannot hear is no reason to stop serving
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock,
+    ):
         sock.sendto(state.encode(), address)
 
 
 def watchdog_interval() -> float | None:
     """Give the seconds between two signs of life, a third of what is allowed; None if unwatched."""
-    allowed = os.environ.get("WATCHDOG_USEC")
-    return int(allowed) / 3e6 if allowed else None
+    allowed = int(os.environ.get("WATCHDOG_USEC") or 0)
+    return allowed / 3e6 if allowed > 0 else None
 
 
 async def _feed_watchdog() -> None:
@@ -47,17 +56,30 @@ async def _serve(events: Events, serving: AbstractAsyncContextManager[Any]) -> N
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with serving:
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(serving)
+        except OSError as error:
+            raise CannotServe(f"cannot serve: {error}") from error
         events.emit("ready", pid=os.getpid())
         notify("READY=1")
         watchdog = asyncio.create_task(_feed_watchdog())
-        await stop.wait()
-        watchdog.cancel()
+        try:
+            await stop.wait()
+        finally:
+            watchdog.cancel()
         notify("STOPPING=1")
         events.emit("stopping")
     events.emit("stopped")
 
 
 def run_service(events: Events, serving: AbstractAsyncContextManager[Any]) -> None:
-    """Serve until SIGTERM or SIGINT, then leave `serving`, which drains."""
-    asyncio.run(_serve(events, serving))
+    """Serve until SIGTERM or SIGINT, then leave `serving`, which drains.
+
+    Where serving cannot begin, the process ends with status 1 and a line that says why.
+    """
+    try:
+        asyncio.run(_serve(events, serving))
+    except CannotServe as error:
+        events.emit("failed", error=str(error))
+        sys.exit(str(error))
