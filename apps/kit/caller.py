@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import select
 import ssl
 from collections import deque
 from collections.abc import Callable
@@ -12,13 +13,19 @@ from typing import Self
 from apps.kit.address import Address
 from apps.kit.events import Events
 from apps.kit.framing import FrameError, Framing, Lines
-from apps.kit.outcome import CallFailed, Refused, Unknown
+from apps.kit.outcome import CallFailed, Refused, Rejected, Unknown
 from apps.kit.retry import Backoff, Deadline
 from apps.kit.trace import StreamTrace
+
+_GOODBYE = 1.0
+"""Seconds that closing in good order may take."""
 
 
 class FramedConnection(asyncio.Protocol):
     """A client's connection: one call at a time, in order, each with a deadline."""
+
+    _transport: asyncio.Transport
+    _trace: StreamTrace
 
     def __init__(self, framing: Framing, events: Events) -> None:
         """Use `open`."""
@@ -27,6 +34,7 @@ class FramedConnection(asyncio.Protocol):
         self._frames: deque[bytes] = deque()
         self._broken = ""
         self._arrival: asyncio.Future[None] | None = None
+        self._lost = asyncio.Event()
 
     @classmethod
     async def open(
@@ -47,21 +55,27 @@ class FramedConnection(asyncio.Protocol):
                 )
         except TimeoutError:
             raise Refused(f"{address} did not accept a connection in time") from None
-        except OSError as error:
-            raise Refused(f"{address}: {error.strerror or error}") from error
+        except (OSError, UnicodeError) as error:  # UnicodeError: a name that no host can have
+            raise Refused(f"{address}: {getattr(error, 'strerror', None) or error}") from error
         return connection
 
     @property
     def usable(self) -> bool:
         """Whether a call may go out: the stream is whole, and nothing unasked lies in it."""
-        return not self._broken and not self._frames
+        return not (self._broken or self._frames or _readable(self._transport))
 
     async def call(self, frame: bytes, deadline: Deadline) -> bytes:
         """Send a frame and give the next one that comes.
 
-        FrameError if `frame` cannot be sent, Unknown if no answer comes by the deadline.
+        Rejected if `frame` cannot be sent, Refused if the connection ended before, Unknown if no
+        answer comes by the deadline; then it must be closed, for the answer may still come.
         """
-        data = self._framing.encode(frame)
+        if self._broken and not self._frames:
+            raise Refused(self._broken)
+        try:
+            data = self._framing.encode(frame)
+        except FrameError as error:
+            raise Rejected(f"this cannot be sent: {error}") from error
         self._trace.send(len(frame))
         self._transport.write(data)
         while not self._frames:
@@ -77,15 +91,27 @@ class FramedConnection(asyncio.Protocol):
         self._trace.recv(len(reply))
         return reply
 
-    def close(self) -> None:
-        """Close, whatever state the connection is in."""
+    def abort(self) -> None:
+        """Cut the connection off."""
+        self._transport.abort()
+
+    async def close(self) -> None:
+        """Close in good order (TLS says goodbye), or cut off what cannot be closed so."""
         self._transport.close()
+        try:
+            async with asyncio.timeout(_GOODBYE):
+                await self._lost.wait()
+        except TimeoutError:
+            self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.BaseProtocol."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101  create_connection gives one
         self._transport = transport
-        self._trace = StreamTrace(self._events, transport)
+        try:
+            self._trace = StreamTrace(self._events, transport)
+        except ConnectionError as error:
+            self._break(str(error))
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
@@ -93,20 +119,33 @@ class FramedConnection(asyncio.Protocol):
             self._frames.extend(self._framing.feed(data))
         except FrameError as error:
             self._break(f"the answer broke the framing: {error}")
-            self._transport.abort()
+        if len(self._frames) > 1:
+            self._break("the server says more than it was asked")
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.BaseProtocol."""
         self._break(f"connection lost: {exc}" if exc else "connection closed by the peer")
+        self._lost.set()
         self._wake()
 
     def _break(self, why: str) -> None:
         self._broken = self._broken or why
+        self._transport.abort()
 
     def _wake(self) -> None:
         if self._arrival is not None and not self._arrival.done():
             self._arrival.set_result(None)
+
+
+def _readable(transport: asyncio.Transport) -> bool:
+    """Whether something lies in the socket that the event loop did not read yet: perhaps the end.
+
+    A program that typed or slept between two calls learns so that the server has closed meanwhile.
+    """
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket"), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class Caller:
@@ -135,16 +174,22 @@ class Caller:
         self._rng = rng or random.Random()
         self._framing = framing
         self._tls = tls
-        self._connection: FramedConnection | None = None
+        self._idle: FramedConnection | None = None
+        """A connection that no call has at the moment."""
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._drop()
+        idle, self._idle = self._idle, None
+        if idle is not None:
+            await idle.close()
 
     async def call(self, frame: bytes, *, idempotent: bool) -> bytes:
-        """Give the server's answer; Refused or Unknown once retries or time have run out."""
+        """Give the server's answer; Refused or Unknown once retries or time have run out.
+
+        Rejected if `frame` cannot be sent at all.
+        """
         deadline = Deadline(self._timeout)
         delays = self._backoff.delays(self._rng)
         unknown: Unknown | None = None
@@ -152,26 +197,32 @@ class Caller:
             try:
                 return await self._once(frame, deadline)
             except CallFailed as failure:
-                self._drop()
                 # Once one attempt may have been applied, a later refusal does not undo that.
                 unknown = failure if isinstance(failure, Unknown) else unknown
                 error = unknown or failure
             delay = next(delays, None)
-            may_repeat = isinstance(error, Refused) or idempotent
+            may_repeat = isinstance(error, Refused) or (isinstance(error, Unknown) and idempotent)
             if delay is None or delay > deadline.remaining or not may_repeat:
                 raise error
             await asyncio.sleep(delay)
 
     async def _once(self, frame: bytes, deadline: Deadline) -> bytes:
-        if self._connection is not None and not self._connection.usable:
-            self._drop()
-        if self._connection is None:
-            self._connection = await FramedConnection.open(
+        """Call over a connection that is this call's alone, and is kept only if it ends well."""
+        connection, self._idle = self._idle, None
+        if connection is not None and not connection.usable:
+            connection.abort()
+            connection = None
+        if connection is None:
+            connection = await FramedConnection.open(
                 self._address, deadline, self._events, framing=self._framing, tls=self._tls
             )
-        return await self._connection.call(frame, deadline)
-
-    def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        try:
+            reply = await connection.call(frame, deadline)
+        except BaseException:  # a cancelled call, too: its answer must not become another's
+            connection.abort()
+            raise
+        if self._idle is None:
+            self._idle = connection
+        else:
+            connection.abort()
+        return reply

@@ -24,7 +24,7 @@ class Refused(CallFailed):
 
 
 class Rejected(CallFailed):
-    """The service answered no, and why: definitely not applied."""
+    """The service answered no, or the request cannot be sent, and why: definitely not applied."""
 
     exit_status = 4
     event = "fail"

@@ -18,11 +18,15 @@ class StreamTrace:
     def __init__(
         self, events: Events, stream: asyncio.BaseTransport | asyncio.StreamWriter
     ) -> None:
-        """The names hold both socket addresses, so they are unique while the connection lasts."""
+        """The names hold both socket addresses, so they are unique while the connection lasts.
+
+        ConnectionResetError if it is gone already: the kernel no longer knows whose it was.
+        """
         self._events = events
-        mine, theirs = (
-            Address(*stream.get_extra_info(name)[:2]) for name in ("sockname", "peername")
-        )
+        names = [stream.get_extra_info(name) for name in ("sockname", "peername")]
+        if None in names:
+            raise ConnectionResetError("the peer was gone as soon as it came")
+        mine, theirs = (Address(*name[:2]) for name in names)
         self.peer = str(theirs)
         self._out = f"{mine}>{theirs}"
         self._in = f"{theirs}>{mine}"

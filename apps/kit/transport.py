@@ -18,14 +18,26 @@ from apps.kit.address import Address
 from apps.kit.events import Events
 from apps.kit.framing import FrameError, LengthPrefixed
 from apps.kit.retry import Backoff
-from apps.kit.tcp import read_frames
+from apps.kit.tcp import FrameStream
 from apps.kit.udp import UdpEndpoint
 
 Receive = Callable[[str, bytes], None]
 """Takes a peer's name and what it sent."""
 QUEUE = 1000
 """Messages that wait for a peer's TCP connection; when it is full, new ones are lost."""
+PATIENCE = 3.0
+"""Seconds for a TCP peer to take a connection, to say its name, and to acknowledge what was sent.
+
+A connection that breaks this is given up and dialled anew, so that a partition's end is noticed
+within seconds; TCP by itself waits minutes (RFC 5482, RFC 6298 section 5).
+"""
 IDLE = 3600.0
+"""Seconds without a message after which a connection that a peer dialled is closed."""
+_CHUNK = 65536
+_NAMELESS = 64
+"""Connections that may be open at once without having said whose they are."""
+_LONGEST_DATAGRAM = 65507
+"""Bytes that UDP over IPv4 carries."""
 
 
 class Transport(Protocol):
@@ -46,8 +58,10 @@ class Peers:
 
     def __init__(self, addresses: Mapping[str, Address]) -> None:
         """Resolve every name; OSError says which has no address."""
+        self.hosts = {name: address.host for name, address in addresses.items()}
+        """How the peers' hosts were written: the names that their TLS certificates have."""
         self._addresses = {
-            name: Address(_resolve(address.host), address.port)
+            name: Address(_resolve(name, address.host), address.port)
             for name, address in addresses.items()
         }
         self._names = {address: name for name, address in self._addresses.items()}
@@ -81,7 +95,11 @@ class UdpTransport:
 
     def send(self, to: str, data: bytes) -> None:
         """See `Transport.send`."""
-        self._endpoint.send(data, self._peers[to])
+        if len(data) > _LONGEST_DATAGRAM:
+            why = f"{len(data)} bytes; a datagram holds at most {_LONGEST_DATAGRAM}"
+            self._events.bounded("unsent", peer=to, error=why)
+        else:
+            self._endpoint.send(data, self._peers[to])
 
     async def close(self) -> None:
         """See `Transport.close`."""
@@ -98,7 +116,8 @@ class UdpTransport:
 class TcpTransport:
     """A message is a frame; each node dials each peer, and speaks on the connection it dialled.
 
-    The first frame of a connection is the dialler's name.
+    The first frame of a connection is the dialler's name. A peer that dials anew has left the
+    connection that it dialled before.
     """
 
     def __init__(
@@ -118,80 +137,115 @@ class TcpTransport:
         self._events = events
         self._tls = tls
         self._tls_dial = tls_dial
+        self._framing = LengthPrefixed()
         self._queues = {peer: asyncio.Queue[bytes](QUEUE) for peer in peers}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._dialling: list[asyncio.Task[None]] = []
+        self._hearing: dict[asyncio.Task[None], str] = {}
+        """Connections that came, and who speaks on them; "" before that is known."""
 
     async def open(self, receive: Receive) -> None:
         """See `Transport.open`."""
         self._receive = receive
-        self._server = await asyncio.start_server(self._accept, *self._listen, ssl=self._tls)
-        for peer in self._queues:
-            self._tasks.add(asyncio.create_task(self._dial(peer)))
+        self._server = await asyncio.start_server(
+            self._accept,
+            *self._listen,
+            ssl=self._tls,
+            ssl_handshake_timeout=PATIENCE if self._tls else None,
+        )
+        self._dialling = [asyncio.create_task(self._dial(peer)) for peer in self._queues]
 
     def send(self, to: str, data: bytes) -> None:
         """See `Transport.send`."""
-        queue = self._queues[to]
-        if not queue.full():
-            queue.put_nowait(data)
+        try:
+            self._queues[to].put_nowait(self._framing.encode(data))
+        except asyncio.QueueFull:
+            self._events.bounded("unsent", peer=to, error=f"{QUEUE} messages wait already")
+        except FrameError as error:
+            self._events.bounded("unsent", peer=to, error=str(error))
 
     async def close(self) -> None:
         """See `Transport.close`."""
         self._server.close()
-        for task in self._tasks:
+        tasks = [*self._dialling, *self._hearing]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  asyncio.start_server runs this in a task
-        self._tasks.add(task)
-        here = str(writer.get_extra_info("peername")[0])
-        name: str | None = None
+        here = str((writer.get_extra_info("peername") or ["nobody"])[0])
+        if list(self._hearing.values()).count("") >= _NAMELESS:
+            writer.transport.abort()
+            return
+        self._hearing[task] = ""
         try:
-            async for frame in read_frames(reader, LengthPrefixed(), IDLE):
-                if name is not None:
-                    self._receive(name, frame)
-                elif (said := frame.decode(errors="replace")) in self._peers.names_at(here):
-                    name = said
-                else:
-                    self._events.bounded("stranger", peer=here, error=f"calls itself {said[:50]!r}")
-                    return
-        except (FrameError, TimeoutError, OSError) as error:
-            self._events.bounded("peer_error", peer=name or here, error=str(error))
+            await self._hear(task, here, FrameStream(reader, LengthPrefixed(), PATIENCE))
+        except (FrameError, OSError) as error:
+            self._events.bounded("peer_error", peer=self._hearing[task] or here, error=str(error))
+        except asyncio.CancelledError:
+            pass  # the peer dialled anew, or this node stops
         finally:
-            self._tasks.discard(task)
-            writer.close()
+            del self._hearing[task]
+            writer.transport.abort()
+
+    async def _hear(self, task: asyncio.Task[None], here: str, frames: FrameStream) -> None:
+        name = (await anext(frames, b"")).decode(errors="replace")
+        if name not in self._peers.names_at(here):
+            self._events.bounded("stranger", peer=here, error=f"calls itself {name[:50]!r}")
+            return
+        for other in [task for task, whose in self._hearing.items() if whose == name]:
+            other.cancel()
+        self._hearing[task] = name
+        frames.idle = IDLE
+        async for frame in frames:
+            self._receive(name, frame)
 
     async def _dial(self, peer: str) -> None:
-        """Keep a connection to a peer and send what is queued; what breaks on the way is lost."""
-        rng = random.Random()
+        """Keep a connection to a peer; what was said on one that breaks is lost."""
+        loop, rng = asyncio.get_running_loop(), random.Random()
+        backoff = Backoff(retries=sys.maxsize)
+        delays = backoff.delays(rng)
         while True:
-            writer = await self._connect(peer, rng)
+            began = loop.time()
             try:
-                await self._speak(writer, self._queues[peer])
-            except OSError:
-                continue
-            finally:
-                writer.close()
+                await self._talk(peer)
+            except* OSError:
+                pass  # it is away, or went away
+            if loop.time() - began > PATIENCE:
+                delays = backoff.delays(rng)
+            await asyncio.sleep(next(delays))
 
-    async def _connect(self, peer: str, rng: random.Random) -> asyncio.StreamWriter:
-        delays = Backoff(retries=sys.maxsize).delays(rng)
-        while True:
-            try:
-                address = self._peers[peer]
-                _, writer = await asyncio.open_connection(*address, ssl=self._tls_dial)
-            except OSError:
-                await asyncio.sleep(next(delays))
-            else:
-                return writer
+    async def _talk(self, peer: str) -> None:
+        """Connect, say who we are, and send what is queued until the connection ends."""
+        name = self._peers.hosts[peer] if self._tls_dial else None
+        async with asyncio.timeout(PATIENCE):
+            reader, writer = await asyncio.open_connection(
+                *self._peers[peer], ssl=self._tls_dial, server_hostname=name
+            )
+        try:
+            sock = writer.get_extra_info("socket")
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(PATIENCE * 1000))
+            writer.write(self._framing.encode(self._name.encode()))
+            async with asyncio.TaskGroup() as group:
+                speaking = group.create_task(self._speak(writer, self._queues[peer]))
+                while await reader.read(_CHUNK):
+                    continue  # a peer that is dialled says nothing: only its end matters
+                speaking.cancel()
+        finally:
+            writer.transport.abort()
 
     async def _speak(self, writer: asyncio.StreamWriter, queue: asyncio.Queue[bytes]) -> None:
-        framing = LengthPrefixed()
-        writer.write(framing.encode(self._name.encode()))
         while True:
-            writer.write(framing.encode(await queue.get()))
-            await writer.drain()
+            writer.write(await queue.get())
+            async with asyncio.timeout(PATIENCE):
+                await writer.drain()
 
 
-def _resolve(host: str) -> str:
-    return str(socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM)[0][4][0])
+def _resolve(name: str, host: str) -> str:
+    try:
+        return str(socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM)[0][4][0])
+    except (OSError, UnicodeError) as error:
+        raise OSError(
+            f"the peer {name} cannot be found: {host!r} has no address ({error})"
+        ) from error

@@ -65,9 +65,9 @@ class UdpEndpoint:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, self._broadcast)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
             sock.bind(address)
-        except OSError:
+        except OSError as error:
             sock.close()
-            raise
+            raise OSError(error.errno, f"{error.strerror} (UDP {self._listen})") from error
         loop.add_reader(sock, self._drain, sock)
         self._open = sock
         return self
