@@ -13,7 +13,7 @@ from apps.kit.framing import Lines
 from apps.kit.lifecycle import run_service
 from apps.kit.tcp import FramedServer, Limits
 from apps.tcp_echo.client import Load, converse, measure
-from apps.tcp_echo.server import complain, session
+from apps.tcp_echo.server import complain, sessions
 
 cli = Pattern("tcp_echo", __doc__)
 
@@ -26,14 +26,19 @@ cli = Pattern("tcp_echo", __doc__)
 @click.option(
     "--idle", type=click.FloatRange(0.1), default=60.0, help="Seconds without a line allowed."
 )
-@click.option("--line-limit", type=click.IntRange(1), default=65536, help="Longest line, in bytes.")
+@click.option(
+    "--line-limit",
+    type=click.IntRange(256),
+    default=65536,
+    help="Longest line in bytes, of a reply too.",
+)
 def server(
     events: Events, *, listen: str, port: int, connections: int, idle: float, line_limit: int
 ) -> None:
     """Echo every line, with the server's time before it."""
     serving = FramedServer(
         Address(listen, port),
-        session,
+        sessions(line_limit),
         events,
         framing=lambda: Lines(line_limit),
         complain=complain,
@@ -47,7 +52,12 @@ def server(
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
 @click.option("--count", type=click.IntRange(1), help="Ask so many made-up texts and sum up.")
 @click.option("--callers", type=click.IntRange(1), default=1, help="With --count: ask at once.")
-@click.option("--think", default=0.0, help="With --count: seconds between a caller's calls.")
+@click.option(
+    "--think",
+    type=click.FloatRange(0.0),
+    default=0.0,
+    help="With --count: seconds between a caller's calls.",
+)
 @click.option("--seed", default=0, help="With --count: of the texts and the retries' jitter.")
 @click.option("--timeout", type=click.FloatRange(0.01), default=5.0, help="Seconds per call.")
 def client(

@@ -32,7 +32,7 @@ def replies_match(history: History) -> Finding:
 
 
 def no_bytes_cross(history: History) -> Finding:
-    """No client is given a text that another client asked."""
+    """No call is given a text that another call asked, on whatever host."""
     askers: dict[str, Event] = {}
     clients: set[str] = set()
     for event in history:
@@ -44,8 +44,9 @@ def no_bytes_cross(history: History) -> Finding:
             askers[event["value"]] = event
         elif event["event"] == "ok":
             asker = askers.get(event["value"])
-            if asker is None or asker["node"] != event["node"]:
-                return Finding(False, f"{event['node']} got another's bytes", (event,))
+            if asker is None or asker["op"] != event["op"]:
+                witness = (event,) if asker is None else (asker, event)
+                return Finding(False, f"{event['node']} got another's bytes", witness)
             clients.add(event["node"])
     if len(clients) < 2:
         return Finding(None, "fewer than two hosts were answered")

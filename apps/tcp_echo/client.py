@@ -35,7 +35,8 @@ async def echo(caller: Caller, events: Events, op: str, text: str) -> Echo:
     events.emit("invoke", op=op, f="echo", value=text)
     try:
         # Echoing twice does no harm, so a call of unknown outcome may be repeated.
-        reply = parse(await caller.call(text.encode(), idempotent=True))
+        line = text.encode(errors="surrogateescape")  # as it was typed, be it UTF-8 or not
+        reply = parse(await caller.call(line, idempotent=True))
     except CallFailed as error:
         events.emit(error.event, op=op, f="echo", value=text, error=str(error))
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from apps.kit.tcp import Answer
@@ -17,14 +18,17 @@ def complain(why: str) -> bytes:
     return f"error: {why}".encode()
 
 
-def session(_peer: str) -> Answer:
-    """Give what answers the lines of one connection; connections share nothing."""
+def sessions(limit: int) -> Callable[[str], Answer]:
+    """Give what opens a peer's session; `limit` is the longest line, a reply's too, in bytes."""
 
     async def answer(line: bytes) -> bytes:
         try:
             text = line.decode()
         except UnicodeDecodeError as error:
             return complain(f"not UTF-8 at byte {error.start} of the line")
-        return f"{stamp()} {text}".encode()
+        reply = f"{stamp()} {text}".encode()
+        if len(reply) > limit:
+            return complain(f"too long to echo: {len(reply)} bytes with its time, of {limit}")
+        return reply
 
-    return answer
+    return lambda _peer: answer
