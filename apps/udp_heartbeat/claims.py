@@ -106,8 +106,8 @@ def pause_fools_both(history: History, peer: str) -> Finding:
     false = {s.detector: s for s in suspicions(history, [peer]) if s.false}
     if set(false) != set(DETECTORS):
         return Finding(None, f"{peer} was falsely suspected by: {', '.join(false) or 'nobody'}")
-    silences = [str(s.ended["silence"]) for s in false.values() if s.ended]
-    what = f"{peer} lived, was silent for {silences[0]} s, and both detectors suspected it"
+    silence = max(s.ended["silence"] for s in false.values() if s.ended)
+    what = f"{peer} lived, was silent for {silence:.2f} s, and both detectors suspected it"
     return Finding(True, what, tuple(s.begun for s in false.values()))
 
 
@@ -122,6 +122,19 @@ def phi_errs_less(history: History, peer: str) -> Finding:
     if counts["phi"] >= counts["fixed"]:
         return Finding(False, f"{told}; phi was no better", tuple(s.begun for s in false[:3]))
     return Finding(True, told, tuple(s.begun for s in false[:3]))
+
+
+def patience_is_slow(history: History, irregular: str, regular: str) -> Finding:
+    """Shown if phi would now take longer to suspect the irregular sender, should it die."""
+    shown = [e for e in history if e["event"] == "ok" and e.get("f") == "status"]
+    rows = {row["node"]: row for row in shown[-1]["value"]} if shown else {}
+    if irregular not in rows or regular not in rows:
+        return Finding(None, "nobody asked the monitor for its table")
+    slow, quick = (rows[peer]["phi"]["horizon"] for peer in (irregular, regular))
+    what = (
+        f"phi now suspects {irregular} after {slow:.1f} s of silence, {regular} after {quick:.1f}"
+    )
+    return Finding(slow > quick, what, (shown[-1],))
 
 
 def _heard(events: Iterable[Event]) -> set[str]:

@@ -12,6 +12,7 @@ from apps.kit.claims import Finding
 from apps.kit.demo import Lab
 from apps.udp_heartbeat.claims import (
     healthy_are_trusted,
+    patience_is_slow,
     pause_fools_both,
     phi_errs_less,
     readmitted,
@@ -54,6 +55,8 @@ def demo(lab: Lab) -> None:
         lambda: forgiven(lab, irregular, len(BEYOND)), f"{irregular} has had its pauses", 60.0
     )
 
+    port = lab.option(monitor, f"{MONITOR}_port")
+    lab.run(monitor, "udp_heartbeat", "status", f"{monitor}:{port}")
     history = lab.history()
     bounds = {"fixed": timeout, "phi": ceiling}
     lab.promised(
@@ -66,6 +69,7 @@ def demo(lab: Lab) -> None:
     lab.limit(
         "growing pauses fool phi less often than the timeout", phi_errs_less(history, irregular)
     )
+    lab.limit("and phi pays for its patience in time", patience_is_slow(history, irregular, killed))
 
 
 def trusted(lab: Lab, healthy: list[str]) -> Finding:

@@ -7,6 +7,7 @@ from typing import Any
 from apps.kit.claims import Event
 from apps.udp_heartbeat.claims import (
     healthy_are_trusted,
+    patience_is_slow,
     pause_fools_both,
     phi_errs_less,
     readmitted,
@@ -111,3 +112,12 @@ def test_the_comparison_says_so_if_phi_is_no_better() -> None:
     assert equal.holds is False
     assert "phi was no better" in equal.detail
     assert phi_errs_less(phi, "n2").holds is None
+
+
+def test_what_phi_has_learnt_is_shown_to_make_it_slow() -> None:
+    rows = [{"node": n, "phi": {"horizon": h}} for n, h in (("n1", 1.5), ("n2", 4.0))]
+    table = [{"event": "ok", "f": "status", "value": rows}]
+    assert patience_is_slow(table, "n2", "n1").holds is True
+    assert patience_is_slow(table, "n1", "n2").holds is False
+    assert patience_is_slow(table, "n1", "n9").holds is None
+    assert patience_is_slow([], "n2", "n1").holds is None
