@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import base64
 import hashlib
 import json
 import os
@@ -195,7 +196,11 @@ def main() -> None:
         json.dumps(
             {
                 "changed": built_code or built_wheelhouse,
-                "code": {"path": str(wheel), "name": wheel.name, "version": version},
+                "code": {
+                    "name": wheel.name,
+                    "version": version,
+                    "content": base64.b64encode(wheel.read_bytes()).decode(),
+                },
                 "wheelhouse": {"path": str(wheelhouse), "digest": identity},
                 "fingerprints": fingerprints(),
             }
