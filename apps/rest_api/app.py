@@ -30,6 +30,7 @@ from apps.rest_api.core import (
     validated,
 )
 from apps.rest_api.problems import Problem
+from apps.rest_api.schemas import PAGE, PAGE_MOST
 from apps.rest_api.storage import Item, Matches, Storage
 
 JSON = "application/json"
@@ -77,8 +78,8 @@ class Views:
         The cursor is the last id seen: items that come or go meanwhile neither repeat nor hide
         others, as they would with an offset.
         """
-        wanted = _query({"after": (0, None), "limit": (1, openapi.PAGE_MOST)})
-        limit = wanted.get("limit", openapi.PAGE)
+        wanted = _query({"after": (0, None), "limit": (1, PAGE_MOST)})
+        limit = wanted.get("limit", PAGE)
         items = self._storage.page(wanted.get("after", 0), limit + 1)
         shown = [item.document() for item in items[:limit]]
         if len(items) <= limit:

@@ -7,24 +7,10 @@ that stands here as valid must be taken.
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any, TypeAlias
+from typing import Any
 
-from apps.rest_api.core import (
-    LABEL_KEY,
-    LABEL_LENGTH,
-    LABELS_MOST,
-    NAME_LENGTH,
-    NOTE_LENGTH,
-    QUANTITY_MOST,
-)
+from apps.rest_api.schemas import Node, headers, parameters, ref, schemas
 from apps.version import __version__
-
-Node: TypeAlias = dict[str, Any]
-
-PAGE = 20
-PAGE_MOST = 100
-NUMBER_MOST = 10**18 - 1
-"""Of ids and cursors: what fits in 18 digits fits in SQLite's integers."""
 
 
 def document(body_limit: int) -> Node:
@@ -41,7 +27,7 @@ def document(body_limit: int) -> Node:
         "paths": {
             "/items": {"get": _page(), "post": _create()},
             "/items/{item_id}": {
-                "parameters": [_ref("parameters", "ItemId")],
+                "parameters": [ref("parameters", "ItemId")],
                 "get": _read(),
                 "put": _change("replaceItem", "Replace an item", "application/json", "Content"),
                 "patch": _change(
@@ -53,9 +39,9 @@ def document(body_limit: int) -> Node:
             "/openapi.json": {"get": _plain("describe", "This document", "Description")},
         },
         "components": {
-            "schemas": _schemas(),
-            "parameters": _parameters(),
-            "headers": _headers(),
+            "schemas": schemas(),
+            "parameters": parameters(),
+            "headers": headers(),
             "responses": {f"Problem{status}": _problem(status) for status in _PROBLEMS},
             "links": _links(),
         },
@@ -78,7 +64,7 @@ _PROBLEMS = {
 
 
 def _page() -> Node:
-    parameters = [_ref("parameters", "After"), _ref("parameters", "Limit")]
+    parameters = [ref("parameters", "After"), ref("parameters", "Limit")]
     answers = {"200": _answer("A page of items, by id.", "Page", ["Link"]), **_failures()}
     return _operation("listItems", "List items", answers, parameters=parameters)
 
@@ -89,12 +75,12 @@ def _create() -> Node:
         "Item",
         ["ETag", "Location", "Idempotency-Replayed"],
     )
-    created["links"] = {name: _ref("links", name) for name in _links()}
+    created["links"] = {name: ref("links", name) for name in _links()}
     return _operation(
         "createItem",
         "Create an item",
         {"201": created, **_failures(413, 415, 422, 507)},
-        parameters=[_ref("parameters", "IdempotencyKey")],
+        parameters=[ref("parameters", "IdempotencyKey")],
         body=_content("application/json", "Content"),
     )
 
@@ -102,14 +88,14 @@ def _create() -> Node:
 def _read() -> Node:
     unchanged = {
         "description": "The client has this version already.",
-        "headers": {"ETag": _ref("headers", "ETag"), **_always()},
+        "headers": {"ETag": ref("headers", "ETag"), **_always()},
     }
     answers = {
         "200": _answer("The item.", "Item", ["ETag"]),
         "304": unchanged,
         **_failures(404),
     }
-    parameters = [_ref("parameters", "IfNoneMatch")]
+    parameters = [ref("parameters", "IfNoneMatch")]
     return _operation("readItem", "Read an item", answers, parameters=parameters)
 
 
@@ -118,7 +104,7 @@ def _change(name: str, summary: str, media_type: str, schema: str) -> Node:
         "200": _answer("The item as it is now.", "Item", ["ETag"]),
         **_failures(404, 412, 413, 415, 422, 428, 507),
     }
-    parameters = [_ref("parameters", "IfMatch")]
+    parameters = [ref("parameters", "IfMatch")]
     body = _content(media_type, schema)
     return _operation(name, summary, answers, parameters=parameters, body=body)
 
@@ -128,7 +114,7 @@ def _delete() -> Node:
         "204": {"description": "The item is gone.", "headers": _always()},
         **_failures(404, 412, 428, 507),
     }
-    parameters = [_ref("parameters", "IfMatch")]
+    parameters = [ref("parameters", "IfMatch")]
     return _operation("deleteItem", "Delete an item", answers, parameters=parameters)
 
 
@@ -147,15 +133,15 @@ def _operation(name: str, summary: str, responses: Node, **more: Any) -> Node:
 
 def _failures(*statuses: int) -> Node:
     every = (400, 408, 500, 503)
-    return {str(status): _ref("responses", f"Problem{status}") for status in (*every, *statuses)}
+    return {str(status): ref("responses", f"Problem{status}") for status in (*every, *statuses)}
 
 
 def _problem(status: int) -> Node:
     headers = _always()
     if status == 412:
-        headers["ETag"] = _ref("headers", "ETag")
+        headers["ETag"] = ref("headers", "ETag")
     if status == 503:
-        headers["Retry-After"] = _ref("headers", "Retry-After")
+        headers["Retry-After"] = ref("headers", "Retry-After")
     return {
         "description": f"{HTTPStatus(status).phrase}. {_PROBLEMS[status]}",
         "content": _content("application/problem+json", "Problem"),
@@ -167,20 +153,16 @@ def _answer(description: str, schema: str, headers: list[str] | None = None) -> 
     return {
         "description": description,
         "content": _content("application/json", schema),
-        "headers": {name: _ref("headers", name) for name in headers or []} | _always(),
+        "headers": {name: ref("headers", name) for name in headers or []} | _always(),
     }
 
 
 def _always() -> Node:
-    return {"X-Request-ID": _ref("headers", "X-Request-ID")}
+    return {"X-Request-ID": ref("headers", "X-Request-ID")}
 
 
 def _content(media_type: str, schema: str) -> Node:
-    return {media_type: {"schema": _ref("schemas", schema)}}
-
-
-def _ref(kind: str, name: str) -> Node:
-    return {"$ref": f"#/components/{kind}/{name}"}
+    return {media_type: {"schema": ref("schemas", schema)}}
 
 
 def _links() -> Node:
@@ -191,129 +173,4 @@ def _links() -> Node:
         "replaceIt": {"operationId": "replaceItem", "parameters": known},
         "patchIt": {"operationId": "patchItem", "parameters": known},
         "deleteIt": {"operationId": "deleteItem", "parameters": known},
-    }
-
-
-def _number(least: int, most: int = NUMBER_MOST) -> Node:
-    return {"type": "integer", "minimum": least, "maximum": most}
-
-
-def _text(least: int, most: int) -> Node:
-    return {"type": "string", "minLength": least, "maxLength": most}
-
-
-def _object(properties: Node, *required: str, closed: bool = True) -> Node:
-    node: Node = {"type": "object", "properties": properties}
-    if required:
-        node["required"] = list(required)
-    return node | ({"additionalProperties": False} if closed else {})
-
-
-def _or_null(node: Node) -> Node:
-    return node | {"type": [node["type"], "null"]}
-
-
-def _labels(value: Node) -> Node:
-    return {
-        "type": "object",
-        "maxProperties": LABELS_MOST,
-        "propertyNames": {"pattern": LABEL_KEY},
-        "additionalProperties": value,
-    }
-
-
-def _schemas() -> Node:
-    label = _text(0, LABEL_LENGTH)
-    content = {
-        "name": _text(1, NAME_LENGTH),
-        "quantity": _number(0, QUANTITY_MOST) | {"default": 0},
-        "labels": _labels(label) | {"default": {}},
-        "note": _text(0, NOTE_LENGTH),
-    }
-    time = {"type": "string", "format": "date-time"}
-    item = {"id": _number(1), "version": _number(1), **content, "created": time, "updated": time}
-    patch = {
-        "name": _text(1, NAME_LENGTH),  # null would remove the name, which an item must have
-        "quantity": _or_null(_number(0, QUANTITY_MOST)),
-        "labels": _or_null(_labels(_or_null(label))),
-        "note": _or_null(_text(0, NOTE_LENGTH)),
-    }
-    fault = {name: {"type": "string"} for name in ("pointer", "header", "parameter", "detail")}
-    problem = {
-        "title": {"type": "string"},
-        "status": _number(400, 599),
-        "detail": {"type": "string"},
-        "errors": {"type": "array", "items": _object(fault, "detail")},
-    }
-    return {
-        "Content": _object(content, "name"),
-        "Patch": _object(patch),
-        "Item": _object(item, "id", "version", "name", "quantity", "labels", "created", "updated"),
-        "Page": _object(
-            {
-                "items": {"type": "array", "items": _ref("schemas", "Item"), "maxItems": PAGE_MOST},
-                "next": {"type": "string", "format": "uri-reference"},
-            },
-            "items",
-        ),
-        "Problem": _object(problem, "title", "status", "detail", closed=False),
-        "Health": _object({"status": {"const": "ok"}, "items": _number(0)}, "status", "items"),
-        "Description": _object({"openapi": {"type": "string"}}, "openapi", closed=False),
-    }
-
-
-def _parameters() -> Node:
-    tags = {
-        "type": "string",
-        "pattern": r'^(\*|((W/)?"[!#-~]*"(, (W/)?"[!#-~]*")*)?)$',
-        "examples": ["*", '"1"'],
-    }
-    bare = "[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,254}"
-    key = {"type": "string", "pattern": rf'^("[ !#-\[\]-~]{{1,255}}"|{bare})$'}
-    return {
-        "ItemId": {"name": "item_id", "in": "path", "required": True, "schema": _number(1)},
-        "After": {
-            "name": "after",
-            "in": "query",
-            "description": "The id after which the page begins.",
-            "schema": _number(0),
-        },
-        "Limit": {
-            "name": "limit",
-            "in": "query",
-            "description": "The most items of a page.",
-            "schema": _number(1, PAGE_MOST) | {"default": PAGE},
-        },
-        "IfMatch": {
-            "name": "If-Match",
-            "in": "header",
-            "required": True,
-            "description": "The entity tags of the versions that may be changed; * for any.",
-            "schema": tags,
-        },
-        "IfNoneMatch": {
-            "name": "If-None-Match",
-            "in": "header",
-            "description": "The entity tags of the versions that the client has already.",
-            "schema": tags,
-        },
-        "IdempotencyKey": {
-            "name": "Idempotency-Key",
-            "in": "header",
-            "description": "A string, in double quotes where it is not plain. A creation"
-            " repeated with it happens once; the server remembers it for a day by default.",
-            "schema": key | {"examples": ['"k-17"']},
-        },
-    }
-
-
-def _headers() -> Node:
-    text = {"type": "string"}
-    return {
-        "ETag": {"required": True, "schema": {"type": "string", "pattern": '^"[0-9]+"$'}},
-        "Location": {"required": True, "schema": text},
-        "Link": {"description": "The next page (RFC 8288).", "schema": text},
-        "Idempotency-Replayed": {"schema": {"const": "true"}},
-        "Retry-After": {"description": "Seconds.", "schema": {"type": "string"}},
-        "X-Request-ID": {"description": "The request's, or one made for it.", "schema": text},
     }

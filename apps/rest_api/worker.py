@@ -28,6 +28,7 @@ from apps.kit.lifecycle import notify, watchdog_interval
 from apps.rest_api import problems
 
 _PROBE_INTERVAL = 1.0
+"""Seconds; gunicorn's main loop, where probes begin, turns no quicker when nothing happens."""
 _ERRORS = {
     errors.LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
     errors.LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,

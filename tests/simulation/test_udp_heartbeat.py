@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+import pytest
 
 from apps.kit.claims import Event, Finding, History
 from apps.kit.effects import Core
 from apps.udp_heartbeat.claims import suspicions
 from apps.udp_heartbeat.core import Monitor
+from apps.udp_heartbeat.detectors import Detector, FixedTimeout, PhiAccrual
 from apps.udp_heartbeat.heart import Heart
-from apps.udp_heartbeat.tracking import Rules
+from apps.udp_heartbeat.tracking import Rules, Track, Turn
 from lab.simulator.network import Wire
 from lab.simulator.scenario import inject, random_faults, scenario
 from lab.simulator.simulation import Simulation
@@ -171,6 +174,30 @@ def test_there_was_trouble() -> None:
         seen.update(e["event"] for e in trace)
         seen.update(e["state"] for e in trace if e["event"] == "transition")
     assert {"crash", "restart", "cut", "lost", "restarted", "suspected", "dead"} <= set(seen)
+
+
+class Gullible(Track):
+    """Takes any heartbeat for a sign of life, however old."""
+
+    def hear(self, now: float, incarnation: int, seq: int) -> list[Turn] | None:
+        self.incarnation, self.seq = incarnation, seq - 1
+        return super().hear(now, incarnation, seq)
+
+
+class Hasty(Track):
+    """Is a little quicker to suspect than it was told."""
+
+    def _detectors(self) -> Iterator[Detector]:
+        yield FixedTimeout(RULES.timeout * 0.99)
+        yield PhiAccrual(RULES.phi)
+
+
+@pytest.mark.parametrize("mutant", [Gullible, Hasty])
+def test_the_judges_catch_a_wrong_monitor(
+    mutant: type[Track], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("apps.udp_heartbeat.core.Track", mutant)
+    assert detectors_under_faults.first_violation(range(200)) is not None
 
 
 @scenario(lambda history: {"trusted": nobody_is_suspected(history)})
