@@ -9,6 +9,7 @@ import io
 import ipaddress
 import json
 import os
+import random
 import socket
 import ssl
 from collections.abc import Callable, Coroutine
@@ -28,6 +29,8 @@ PATIENCE = 10.0
 """Seconds that any condition may take to come true; none is expected to take one."""
 
 T = TypeVar("T")
+
+_ports = iter(random.sample(range(15000, 32000), 2000))
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
@@ -81,14 +84,19 @@ class Record:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Give a port that was free a moment ago, for TCP and for UDP."""
-    while True:
+    """Give a port that is free for TCP and for UDP, and that the kernel gives to nobody else.
+
+    It lies below the range that outgoing connections take theirs from (ip_local_port_range), and
+    is given once in this process.
+    """
+    for port in _ports:
         with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            tcp.bind((host, 0))
-            port = int(tcp.getsockname()[1])
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
+                tcp.bind((host, port))
                 udp.bind((host, port))
                 return port
+    raise AssertionError("no port is free")
 
 
 def reset(writer: asyncio.StreamWriter) -> None:

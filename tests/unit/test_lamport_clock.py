@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import socket
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,7 @@ from apps.kit.transport import UdpTransport
 from apps.lamport_clock.claims import judge
 from apps.lamport_clock.client import NodeClient, contend, parse
 from apps.lamport_clock.core import LamportNode
-
-
-def free_port() -> int:
-    """Give a port that was free for TCP and UDP a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+from tests.loopback import free_port
 
 
 class Cluster:

@@ -27,6 +27,7 @@ from apps.kit.outcome import Refused, Rejected, Unknown
 from apps.rest_api.__main__ import cli
 from apps.rest_api.claims import acknowledged_writes_survive, keys_create_once
 from apps.rest_api.client import Items
+from tests.loopback import free_port
 from tests.openapi_judge import judge
 
 CHUNKED = b"""POST /items HTTP/1.1\r
@@ -43,8 +44,7 @@ class Unit:
     def __init__(self, directory: Path, *options: object) -> None:
         self.directory = directory
         self._log = directory / "log"
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.address = Address("127.0.0.1", free.getsockname()[1])
+        self.address = Address("127.0.0.1", free_port())
         self._options = [str(option) for option in options]
         self._states: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

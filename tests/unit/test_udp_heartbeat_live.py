@@ -24,6 +24,7 @@ from apps.udp_heartbeat.heart import Heart
 from apps.udp_heartbeat.monitor import monitor
 from apps.udp_heartbeat.sender import Sender, resolved
 from apps.udp_heartbeat.tracking import Rules
+from tests.loopback import free_port
 
 QUICK = Rules(timeout=0.6, phi=PhiRules(interval=0.05, pause=0.4, ceiling=2.0), dead_after=0.3)
 
@@ -36,8 +37,7 @@ def events(component: str, node: str, out: io.StringIO | None = None) -> Events:
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Address:
     """An address whose port is free for TCP and UDP."""
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return Address("127.0.0.1", free.getsockname()[1])
+    return Address("127.0.0.1", free_port())
 
 
 def sender(name: str, target: Address, directory: Path) -> Sender:

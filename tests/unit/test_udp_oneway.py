@@ -35,6 +35,7 @@ from apps.udp_oneway.report import ask, asking, confirm
 from apps.udp_oneway.sender import Sender, paced
 from apps.udp_oneway.trouble import Trouble
 from apps.udp_oneway.wire import FAREWELLS, LONGEST_PAYLOAD, Corrupt, Numbered, Text, decode, encode
+from tests.loopback import free_port
 
 # The format
 
@@ -352,7 +353,7 @@ def play(scenario: Callable[[Events, ReceiverService], Awaitable[None]]) -> list
 
     async def main() -> None:
         service = ReceiverService(
-            Address("127.0.0.1", 0),
+            Address("127.0.0.1", free_port()),
             Events("udp_oneway", "receiver", "n2", out=out),
             senders=100,
             window=4096,
