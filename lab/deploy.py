@@ -23,7 +23,8 @@ def play(
     tool = Path(sys.executable).with_name("ansible-playbook")
     command = [str(tool), "-i", str(inventory), str(ROOT / "playbooks" / playbook)]
     if chosen:
-        command += ["--tags", ",".join(pattern.name for pattern in chosen)]
+        names = ",".join(pattern.name for pattern in chosen)
+        command += ["--tags", names, "--limit", names]  # on their hosts alone
     if check:
         command += ["--check", "--diff"]
     quiet = {"ANSIBLE_DISPLAY_OK_HOSTS": "False", "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "False"}

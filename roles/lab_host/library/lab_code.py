@@ -7,6 +7,7 @@ import base64
 import hashlib
 import json
 import shutil
+import tarfile
 import tempfile
 import venv
 import zipfile
@@ -22,8 +23,7 @@ DOCUMENTATION = r"""
 module: lab_code
 short_description: A virtual environment holds exactly the locked libraries and this code
 description:
-  - Installs with the uv of a wheelhouse that is on the host already; the lock's hashes are checked
-    here again.
+  - Installs with the uv of the wheelhouse; the lock's hashes are checked here again.
   - The code's wheel comes as an argument, so that a new one takes one round trip.
   - The local fact that says what is installed is written last, so an interrupted installation is
     taken up again by the next deploy.
@@ -33,7 +33,11 @@ options:
     type: path
     required: true
   wheelhouse:
-    description: The directory of the locked wheels and their requirements-hosts.lock.
+    description: The digest of the wheelhouse, which holds the locked wheels and their lock.
+    type: str
+    required: true
+  archive:
+    description: A tar of the wheelhouse; it is unpacked if need be, and removed.
     type: path
     required: true
   wheel:
@@ -67,7 +71,8 @@ class Code:
         given = module.params
         self.module = module
         self.prefix = Path(given["prefix"])
-        self.wheelhouse = Path(given["wheelhouse"])
+        self.wheelhouse = self.prefix / "wheelhouse" / given["wheelhouse"]
+        self.archive = Path(given["archive"])
         self.wheel = self.wheelhouse / given["wheel"]
         self.content = base64.b64decode(given["content"])
         self.fact = Path(given["fact"])
@@ -75,6 +80,7 @@ class Code:
     def install(self) -> None:
         """Bring the virtual environment to hold the lock's libraries and this code."""
         self.fact.unlink(missing_ok=True)
+        self.unpack()
         if not (self.prefix / "bin" / "python").exists():
             venv.create(self.prefix, with_pip=False, symlinks=True)
         self.wheel.write_bytes(self.content)
@@ -88,6 +94,20 @@ class Code:
         self.fact.parent.mkdir(parents=True, exist_ok=True)
         told = {"code": self.wheel.name, "wheelhouse": self.wheelhouse.name}
         self.fact.write_text(json.dumps(told))
+
+    def unpack(self) -> None:
+        """Bring it about that the wheelhouse is there, whole."""
+        if not self.wheelhouse.exists():
+            partial = self.wheelhouse.with_suffix(".partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            with tarfile.open(self.archive) as tar:
+                # Debian 12's Python has no filters yet, and would warn of nothing.
+                if hasattr(tarfile, "data_filter"):
+                    tar.extraction_filter = tarfile.data_filter
+                tar.extractall(partial)  # noqa: S202  our own tar, from the controller
+            partial.rename(self.wheelhouse)
+        self.archive.unlink(missing_ok=True)
 
     def uv(self, spare: Path) -> Path:
         """Give the uv program: the environment's own, or at first the wheelhouse's, unpacked."""
@@ -128,7 +148,8 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "prefix": {"type": "path", "required": True},
-            "wheelhouse": {"type": "path", "required": True},
+            "wheelhouse": {"type": "str", "required": True},
+            "archive": {"type": "path", "required": True},
             "wheel": {"type": "str", "required": True},
             "content": {"type": "str", "required": True, "no_log": False},
             "fact": {"type": "path", "required": True},
