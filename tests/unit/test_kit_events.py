@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apps.kit import events as kit
@@ -118,6 +118,7 @@ anything = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(st.sampled_from(["id", "peer", "value"]), anything))
 def test_every_event_is_one_line_of_strict_json(fields: dict[str, Any]) -> None:
     record = Record()
