@@ -93,7 +93,7 @@ class _Layer:
         self._write("etc/hostname", f"{host}\n")
         self._write("etc/hosts", f"127.0.0.1 localhost\n::1 localhost\n{address} {host}\n")
         network = f"address add {make.address} dev host0\nlink set host0 up\n"
-        self._write("etc/distlab/network", network)
+        self._write("etc/distlab.network", network)
         self._directory(Path("home/lab/.ssh"), mode=0o700, owner=LAB_UID)
         self._write(
             "home/lab/.ssh/authorized_keys", f"{make.login_key}\n", mode=0o600, owner=LAB_UID

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import testinfra
 
 from lab.catalogue import ROOT, patterns
 from lab.hosts.inventory import Inventory
@@ -22,10 +24,27 @@ RECAP = re.compile(
 )
 
 
+LEFTOVERS = """
+ls -d /opt/distlab /etc/distlab /var/lib/lab-* /var/lib/private/lab-* /var/tmp/distlab* \\
+    /etc/systemd/system/lab-* /etc/systemd/system/*.wants/lab-* 2>/dev/null
+systemctl list-units --all --plain --no-legend 'lab-*' distlab-firewall.service
+nft list tables
+grep distlab /etc/hosts
+"""
+"""A shell script that prints what is left of a deploy on a host."""
+
+
 def play(checkout: Path, inventory: Path, *more: str) -> subprocess.CompletedProcess[str]:
     """Run the deploying playbook of a checkout."""
     command = ["ansible-playbook", "-i", str(inventory), "playbooks/deploy.yml", *more]
     return subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
+
+
+def run_fab(verb: str, inventory: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    """Run a verb of the project."""
+    fab = Path(sys.executable).with_name("fab")
+    command = [str(fab), verb, "--inventory", str(inventory), *more]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def recap(done: subprocess.CompletedProcess[str], what: str) -> Mapping[str, int]:
@@ -121,3 +140,25 @@ def test_a_missing_group_is_refused_before_anything_is_touched(
     assert done.returncode != 0
     assert "tcp_echo_server is missing or empty" in done.stdout + done.stderr
     assert "TASK [lab_host" not in done.stdout
+
+
+def test_remove_leaves_nothing_and_a_pattern_alone_brings_it_back(
+    inventory: Inventory, request: pytest.FixtureRequest
+) -> None:
+    """What `remove` took away, `deploy --only` brings back, as far as that pattern needs it."""
+    path = inventory.path.absolute()
+    try:
+        succeeded(run_fab("remove", path))
+        given = request.config.option.ansible_inventory
+        for name in inventory.hosts:
+            host = testinfra.get_host(f"ansible://{name}", ansible_inventory=given)
+            assert host.run(LEFTOVERS).stdout == ""
+        succeeded(run_fab("deploy", path, "--only", "tcp_echo"))
+        client, server = (inventory.groups[f"tcp_echo_{part}"][0] for part in ("client", "server"))
+        host = testinfra.get_host(f"ansible://{client}", ansible_inventory=given)
+        asked = f"/opt/distlab/bin/python -m apps.tcp_echo client {server} hello"
+        assert host.check_output(asked).startswith("hello")
+        assert "table inet distlab_host" in host.check_output("nft list tables")
+    finally:
+        succeeded(play(ROOT, path))
+    assert units(inventory)
