@@ -66,12 +66,16 @@ def _tell(text: str) -> None:
     progress.print(text, markup=False, soft_wrap=True)
 
 
-@verb()
-def up(c: Context, inventory: str = LOCAL) -> None:
+@verb("json")
+def up(c: Context, inventory: str = LOCAL, json: bool = False) -> None:
     """Boot the inventory's local hosts; those that run already are left alone."""
-    from lab import hosts
+    from dataclasses import asdict
 
-    hosts.up(_load(inventory), _tell)
+    from lab import hosts, screen
+
+    states = hosts.up(_load(inventory), _tell)
+    if json:
+        screen.as_json([asdict(state) for state in states])
 
 
 @verb(wipe="Remove the hosts' disks as well.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Iterable, Sequence
@@ -46,7 +47,7 @@ async def ask(caller: Caller, line: str) -> list[str]:
     Every line may be repeated: squares are pure, a submit has its request's id, a lost take ends
     with its lease, and of a result sent twice the first counts.
     """
-    answer = (await caller.call(line.encode(), idempotent=True)).decode(errors="replace")
+    answer = (await caller.call(os.fsencode(line), idempotent=True)).decode(errors="replace")
     if answer.startswith("error: "):
         raise Rejected(answer.removeprefix("error: "))
     return answer.split()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import random
 import time
 from collections.abc import Iterable
@@ -95,7 +96,7 @@ def send(
     rng = random.Random(seed)
     if corrupt + duplicate + reorder > 1:
         raise click.UsageError("--corrupt, --duplicate and --reorder are more than 1 together")
-    payloads: Iterable[bytes] = (text.encode() for text in texts or typed("> "))
+    payloads: Iterable[bytes] = (os.fsencode(text) for text in texts or typed("> "))
     if count is not None:
         payloads = itertools.repeat(rng.randbytes(size), count)
     trouble = Trouble(rng, corrupt, duplicate, reorder)
