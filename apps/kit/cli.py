@@ -15,13 +15,14 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import click
 
 from apps.kit.address import Address
 from apps.kit.events import Events
 from apps.kit.outcome import CallFailed
+from apps.kit.summary import Load
 
 P = ParamSpec("P")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -166,6 +167,35 @@ def listens(default_port: int) -> Callable[[F], F]:
         )(function)
 
     return add
+
+
+def loads(function: F) -> F:
+    """Add the options of a load: `--count`, `--callers`, `--think`, `--seed`.
+
+    The function gets them as `load`, a `Load`, or None where no count is given.
+    """
+
+    @functools.wraps(function)
+    def collected(
+        *args: Any, count: int | None, callers: int, think: float, seed: int, **kwargs: Any
+    ) -> Any:
+        load = None if count is None else Load(count, callers, think, seed)
+        return function(*args, load=load, **kwargs)
+
+    most = click.IntRange(1)
+    for option in (
+        click.option("--seed", default=0, help="With --count: of all that is random."),
+        click.option(
+            "--think",
+            type=click.FloatRange(0.0),
+            default=0.0,
+            help="With --count: seconds that a caller rests between two calls.",
+        ),
+        click.option("--callers", type=most, default=1, help="With --count: so many at once."),
+        click.option("--count", type=most, help="Make up so many calls, make them and sum up."),
+    ):
+        collected = option(collected)
+    return cast("F", collected)
 
 
 def typed(prompt: str) -> Iterator[str]:

@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import TypeVar
 
 from apps.kit.events import Events
@@ -21,29 +22,37 @@ from apps.kit.outcome import CallFailed
 Connection = TypeVar("Connection")
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How many calls are made, by how many callers at once.
+
+    Each caller rests `think` seconds between two calls; `seed` is of all that is random.
+    """
+
+    count: int
+    callers: int = 1
+    think: float = 0.0
+    seed: int = 0
+
+
 async def crowd(
     events: Events,
     connect: Callable[[random.Random], AbstractAsyncContextManager[Connection]],
     ask: Callable[[Connection, random.Random], Awaitable[object]],
-    *,
-    count: int,
-    callers: int,
-    seed: int,
-    think: float = 0.0,
+    load: Load,
 ) -> None:
-    """Let `callers` ask at once until `count` calls were made, and sum up.
+    """Let the callers of a load ask until all its calls were made, and sum up.
 
-    Each caller has a connection and a randomness of its own, and rests `think` seconds between two
-    calls. `ask` makes one call and records its outcome; a call that fails is counted, and the next
-    one is made.
+    Each caller has a connection and a randomness of its own. `ask` makes one call and records its
+    outcome; a call that fails is counted, and the next one is made.
     """
-    calls = iter(range(count))
+    calls = iter(range(load.count))
     latencies: list[float] = []
     failed = 0
 
     async def one(name: str) -> None:
         nonlocal failed
-        rng = random.Random(f"{seed}/{name}")
+        rng = random.Random(f"{load.seed}/{name}")
         async with connect(rng) as connection:
             for _ in calls:
                 began = time.perf_counter()
@@ -54,11 +63,11 @@ async def crowd(
                     events.say(f"{type(error).__name__.lower()}: {error}")
                 else:
                     latencies.append(time.perf_counter() - began)
-                if think:
-                    await asyncio.sleep(think)
+                if load.think:
+                    await asyncio.sleep(load.think)
 
     began = time.perf_counter()
-    await asyncio.gather(*(one(f"{events.node}-{number}") for number in range(callers)))
+    await asyncio.gather(*(one(f"{events.node}-{number}") for number in range(load.callers)))
     summarise(events, latencies, failed, time.perf_counter() - began)
 
 

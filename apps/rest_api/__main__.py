@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from apps.kit.address import Address
-from apps.kit.cli import AddressType, Pattern, listens, typed
+from apps.kit.cli import AddressType, Pattern, listens, loads, typed
 from apps.kit.events import Events
 from apps.kit.store import state_directory
+from apps.kit.summary import Load
 
 cli = Pattern("rest_api", __doc__)
 
@@ -92,22 +93,14 @@ def server(
 @cli.client
 @click.argument("server", type=BaseUrl(5151), metavar="URL")
 @click.argument("words", nargs=-1, metavar="[VERB [ID] [JSON]]")
-@click.option("--count", type=click.IntRange(1), help="Do so many made-up things and sum up.")
-@click.option("--callers", type=click.IntRange(1), default=1, help="With --count: at once.")
-@click.option(
-    "--think", type=click.FloatRange(0.0), default=0.0, help="With --count: seconds between two."
-)
-@click.option("--seed", default=0, help="With --count: of what is done.")
+@loads
 @click.option("--timeout", type=click.FloatRange(0.01), default=5.0, help="Seconds per operation.")
 def client(
     events: Events,
     *,
     server: Address,
     words: tuple[str, ...],
-    count: int | None,
-    callers: int,
-    think: float,
-    seed: int,
+    load: Load | None,
     timeout: float,
 ) -> None:
     r"""Create, read and change the items of URL.
@@ -124,13 +117,13 @@ def client(
     seen last: in a conversation that is the one shown, else the current one is read first.
     """
     from apps.rest_api.client import Items
-    from apps.rest_api.load import Load, measure
+    from apps.rest_api.load import measure
     from apps.rest_api.verbs import Misspelt, converse, do
 
-    if count is not None:
-        asyncio.run(measure(server, events, Load(count, callers, think, timeout, seed)))
+    if load is not None:
+        asyncio.run(measure(server, events, load, patience=timeout))
         return
-    with Items(server, events, timeout=timeout, rng=random.Random(seed)) as items:
+    with Items(server, events, timeout=timeout, rng=random.Random()) as items:
         if not words:
             converse(items, events, typed("> "))
             return

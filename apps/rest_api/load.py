@@ -6,45 +6,25 @@ import asyncio
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, Self
 
 from apps.kit.address import Address
 from apps.kit.events import Events
 from apps.kit.outcome import CallFailed
-from apps.kit.summary import crowd
+from apps.kit.summary import Load, crowd
 from apps.rest_api.client import Items, content_of
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """How much is asked, by how many at once; `think` and `patience` are seconds."""
-
-    count: int
-    callers: int
-    think: float
-    patience: float
-    seed: int
-
-
-async def measure(server: Address, events: Events, load: Load) -> None:
-    """Let a crowd of callers work, and sum up."""
+async def measure(server: Address, events: Events, load: Load, *, patience: float) -> None:
+    """Let a crowd of callers work, and sum up; `patience` is seconds per operation."""
 
     def connect(rng: random.Random) -> _Caller:
-        return _Caller(Items(server, events, timeout=load.patience, rng=rng), events)
+        return _Caller(Items(server, events, timeout=patience, rng=rng), events)
 
     async def ask(caller: _Caller, rng: random.Random) -> None:
         await caller.run(lambda: caller.work(rng))
 
-    await crowd(
-        events,
-        connect,
-        ask,
-        count=load.count,
-        callers=load.callers,
-        seed=load.seed,
-        think=load.think,
-    )
+    await crowd(events, connect, ask, load)
 
 
 class _Caller:

@@ -7,12 +7,13 @@ import asyncio
 import click
 
 from apps.kit.address import Address
-from apps.kit.cli import AddressType, Pattern, listens, typed
+from apps.kit.cli import AddressType, Pattern, listens, loads, typed
 from apps.kit.events import Events
 from apps.kit.framing import Lines
 from apps.kit.lifecycle import run_service
+from apps.kit.summary import Load
 from apps.kit.tcp import FramedServer, Limits
-from apps.tcp_echo.client import Load, converse, measure
+from apps.tcp_echo.client import converse, measure
 from apps.tcp_echo.server import complain, sessions
 
 cli = Pattern("tcp_echo", __doc__)
@@ -50,31 +51,19 @@ def server(
 @cli.client
 @click.argument("server", type=AddressType(8080))
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
-@click.option("--count", type=click.IntRange(1), help="Ask so many made-up texts and sum up.")
-@click.option("--callers", type=click.IntRange(1), default=1, help="With --count: ask at once.")
-@click.option(
-    "--think",
-    type=click.FloatRange(0.0),
-    default=0.0,
-    help="With --count: seconds between a caller's calls.",
-)
-@click.option("--seed", default=0, help="With --count: of the texts and the retries' jitter.")
+@loads
 @click.option("--timeout", type=click.FloatRange(0.01), default=5.0, help="Seconds per call.")
 def client(
     events: Events,
     *,
     server: Address,
     texts: tuple[str, ...],
-    count: int | None,
-    callers: int,
-    think: float,
-    seed: int,
+    load: Load | None,
     timeout: float,
 ) -> None:
     """Have SERVER echo each TEXT; without one, converse (Ctrl-D ends it)."""
-    if count is not None:
-        load = Load(count, callers, think, timeout, seed)
-        asked = measure(server, events, load)
+    if load is not None:
+        asked = measure(server, events, load, patience=timeout)
     else:
         given = texts or typed("> ")
         asked = converse(server, events, given, patience=timeout, persist=not texts)

@@ -11,7 +11,7 @@ from apps.kit.address import Address
 from apps.kit.caller import Caller
 from apps.kit.events import Events
 from apps.kit.outcome import CallFailed, Rejected
-from apps.kit.summary import crowd
+from apps.kit.summary import Load, crowd
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,33 +62,14 @@ async def converse(
             events.say(f"{reply.text}   (server time {reply.stamp}, {took:.1f} ms)")
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """How much is asked, by how many at once; `think` and `patience` are seconds."""
-
-    count: int
-    callers: int
-    think: float
-    patience: float
-    seed: int
-
-
-async def measure(server: Address, events: Events, load: Load) -> None:
-    """Let a crowd of callers ask made-up texts, and sum up."""
+async def measure(server: Address, events: Events, load: Load, *, patience: float) -> None:
+    """Let a crowd of callers ask made-up texts, and sum up; `patience` is seconds per call."""
 
     def connect(rng: random.Random) -> Caller:
-        return Caller(server, events, timeout=load.patience, rng=rng)
+        return Caller(server, events, timeout=patience, rng=rng)
 
     async def ask(caller: Caller, rng: random.Random) -> Echo:
         op = events.operation()
         return await echo(caller, events, op, f"{op} {rng.randbytes(8).hex()}")
 
-    await crowd(
-        events,
-        connect,
-        ask,
-        count=load.count,
-        callers=load.callers,
-        seed=load.seed,
-        think=load.think,
-    )
+    await crowd(events, connect, ask, load)

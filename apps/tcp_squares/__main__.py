@@ -9,9 +9,10 @@ from collections.abc import Iterable
 import click
 
 from apps.kit.address import Address
-from apps.kit.cli import AddressType, Pattern, listens, typed
+from apps.kit.cli import AddressType, Pattern, listens, loads, typed
 from apps.kit.events import Events
 from apps.kit.lifecycle import run_service
+from apps.kit.summary import Load
 from apps.kit.tcp import Limits
 from apps.tcp_squares import client as asking
 from apps.tcp_squares import worker
@@ -83,10 +84,7 @@ def server(
 @click.argument("server", type=SERVER)
 @click.argument("numbers", nargs=-1, metavar="[NUMBER]...")
 @click.option("--interactive", is_flag=True, help="Square what is typed, until Ctrl-D.")
-@click.option("--count", type=click.IntRange(1), help="Ask so many made-up numbers and sum up.")
-@click.option("--callers", type=click.IntRange(1), default=1, help="With --count: ask at once.")
-@click.option("--think", default=0.0, help="With --count: seconds between a caller's calls.")
-@click.option("--seed", default=0, help="With --count: of the numbers and the retries' jitter.")
+@loads
 @click.option("--timeout", type=click.FloatRange(0.01), default=5.0, help="Seconds per call.")
 def client(
     events: Events,
@@ -94,23 +92,12 @@ def client(
     server: Address,
     numbers: tuple[str, ...],
     interactive: bool,
-    count: int | None,
-    callers: int,
-    think: float,
-    seed: int,
+    load: Load | None,
     timeout: float,
 ) -> None:
     """Have SERVER square each NUMBER; without one, the numbers from 1 to 10."""
-    if count is not None:
-        asked = asking.measure(
-            server,
-            events,
-            count=count,
-            callers=callers,
-            think=think,
-            patience=timeout,
-            seed=seed,
-        )
+    if load is not None:
+        asked = asking.measure(server, events, load, patience=timeout)
     else:
         given: Iterable[str] = _words(numbers) or asking.SERIES
         if interactive:

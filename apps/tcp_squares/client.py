@@ -13,7 +13,7 @@ from apps.kit.events import Events
 from apps.kit.framing import Lines
 from apps.kit.outcome import CallFailed, Rejected, Unknown
 from apps.kit.retry import Backoff, Deadline
-from apps.kit.summary import crowd
+from apps.kit.summary import Load, crowd
 from apps.tcp_squares.wire import LONGEST_LINE, LONGEST_WAIT
 
 SERIES = tuple(map(str, range(1, 11)))
@@ -97,33 +97,13 @@ async def converse(
             events.say(f"{number}² = {result}   ({took:.1f} ms)")
 
 
-async def measure(
-    server: Address,
-    events: Events,
-    *,
-    count: int,
-    callers: int,
-    think: float = 0.0,
-    patience: float,
-    seed: int,
-) -> None:
-    """Let `callers` ask at once until `count` numbers were squared, and sum up.
-
-    Each rests `think` seconds after a call, and has `patience` seconds for it.
-    """
+async def measure(server: Address, events: Events, load: Load, *, patience: float) -> None:
+    """Let a crowd of callers ask made-up numbers, and sum up; `patience` is seconds per call."""
 
     async def one(caller: Caller, rng: random.Random) -> str:
         return await square(caller, events, str(rng.randrange(1_000_000)))
 
-    await crowd(
-        events,
-        lambda rng: connect(server, events, patience, rng=rng),
-        one,
-        count=count,
-        callers=callers,
-        seed=seed,
-        think=think,
-    )
+    await crowd(events, lambda rng: connect(server, events, patience, rng=rng), one, load)
 
 
 async def submit(

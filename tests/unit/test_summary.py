@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from apps.kit.cli import Pattern
 from apps.kit.events import Events
 from apps.kit.outcome import Refused
-from apps.kit.summary import crowd, summarise
+from apps.kit.summary import Load, crowd, summarise
 
 
 def written(out: io.StringIO) -> list[dict[str, Any]]:
@@ -59,7 +59,7 @@ def test_a_crowd_makes_every_call_once_and_counts_the_failures() -> None:
         if asked % 10 == 0:
             raise Refused("the tenth")
 
-    asyncio.run(crowd(events, connect, ask, count=95, callers=4, seed=0))
+    asyncio.run(crowd(events, connect, ask, Load(95, callers=4)))
     (summary,) = written(out)
     assert asked == 95
     assert summary["answered"] + summary["failed"] == 95

@@ -17,6 +17,7 @@ from apps.kit.claims import Event
 from apps.kit.effects import CancelTimer, Effects, Emit, Reject, Reply, SetTimer
 from apps.kit.events import Events
 from apps.kit.outcome import Refused, Rejected, Unknown
+from apps.kit.summary import Load
 from apps.kit.tcp import Limits
 from apps.tcp_squares import client, worker
 from apps.tcp_squares.__main__ import cli
@@ -399,7 +400,7 @@ def test_clients_get_their_own_squares_and_bad_input_costs_nobody_else_anything(
             with pytest.raises(Rejected, match="1001 digits"):
                 await client.square(caller, events, "1" * 1001)
             assert await client.square(caller, events, "-12") == "144"
-        await client.measure(server.address, events, count=200, callers=5, patience=5, seed=1)
+        await client.measure(server.address, events, Load(200, callers=5, seed=1), patience=5)
 
     history = play(scenario)
     assert results_are_right(history).holds
