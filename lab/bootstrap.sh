@@ -4,12 +4,13 @@
 set -eu
 
 wanted() {
-    # Lines of: program that must be there, Debian package that has it.
+    # Lines of: program or file that must be there, Debian package that has it.
     case $1 in
     python) echo "python3 python3" ;;
     hosts)
         cat <<'END'
 mmdebstrap mmdebstrap
+/usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
 systemd-nspawn systemd-container
 ip iproute2
 ssh openssh-client
@@ -38,12 +39,19 @@ END
     esac
 }
 
+there() {
+    case $1 in
+    /*) [ -e "$1" ] ;;
+    *) PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null ;;
+    esac
+}
+
 missing=
 for set in "$@"; do
     # shellcheck disable=SC2046  # two words a line, taken in pairs
     set -- $(wanted "$set")
     while [ $# -gt 0 ]; do
-        PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null || missing="$missing $2"
+        there "$1" || missing="$missing $2"
         shift 2
     done
     if [ "$set" = python ] && command -v python3 >/dev/null; then
