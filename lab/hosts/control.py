@@ -1,4 +1,4 @@
-"""The hosts' verbs, as fabfile.py and the demos call them."""
+"""The hosts' verbs, as fabfile and the demos call them."""
 
 from __future__ import annotations
 

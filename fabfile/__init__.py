@@ -1,0 +1,23 @@
+"""The lab's verbs. `fab --list` names them, `fab --help VERB` explains one."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from invoke.collection import Collection
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # lab/ and apps/ lie beside it
+
+from fabfile import hosts, patterns, runs
+
+namespace = Collection(
+    hosts.up,
+    hosts.down,
+    hosts.ssh,
+    patterns.deploy,
+    patterns.remove,
+    patterns.status,
+    patterns.logs,
+    runs.run_demo,
+)
