@@ -9,9 +9,19 @@ from invoke.collection import Collection
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # lab/ and apps/ lie beside it
 
-from fabfile import hosts, patterns, runs
+from fabfile import faults, hosts, patterns, runs
 
+fault = Collection(
+    "fault",
+    faults.kill,
+    faults.pause,
+    faults.power_off,
+    faults.partition,
+    list=faults.list_,
+)
 namespace = Collection(
+    fault,
+    faults.heal,
     hosts.up,
     hosts.down,
     hosts.ssh,
