@@ -1,17 +1,21 @@
 """What a demo is given: the lab, as far as a pattern may know it.
 
 A pattern's `demo.py` holds `demo(lab: Lab) -> None`. It runs clients on hosts, may inject faults,
-and states claims. `lab.evidence` implements these protocols; nothing here imports it, so that
-`apps/` stays free of the controller.
+and states claims. Beside it stands `WORKLOAD`: clients that go on while a schedule of faults does,
+and the claims that hold under any of them. `lab.evidence` implements these protocols; nothing here
+imports it, so that `apps/` stays free of the controller.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Any, Protocol
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
 
 from apps.kit.claims import Event, Finding
+from apps.kit.faults import Fault
 
 
 class Finished(Protocol):
@@ -46,6 +50,16 @@ class Running(Protocol):
 
     def stop(self) -> Finished:
         """End it (SIGTERM), and give what it printed."""
+
+
+class Injection(AbstractContextManager["Injection"], Protocol):
+    """A fault that took; at the end of its `with` it is healed."""
+
+    def __enter__(self) -> Self:
+        """Go on with the fault."""
+
+    def heal(self) -> None:
+        """Undo it; nothing if it is over already."""
 
 
 class Lab(Protocol):
@@ -84,8 +98,17 @@ class Lab(Protocol):
     def start_shell(self, host: str, command: str, timeout: float = 60.0) -> Running:
         """Start a shell command on a host as the login user."""
 
+    def inject(self, fault: Fault, seconds: float = 60.0) -> Injection:
+        """Bring a fault about, and measure that it took; it ends after so many seconds at most.
+
+        It stands in the history as `inject` and `heal`. The demo's end heals what is left.
+        """
+
+    def calm(self, timeout: float = 60.0) -> None:
+        """Wait until the schedule of faults is over, all is healed, and every unit is ready."""
+
     def kill(self, host: str, component: str) -> None:
-        """SIGKILL a component's unit, all its processes; systemd restarts it as its unit says."""
+        """Inject `Kill`: SIGKILL to all processes of a component's unit; systemd restarts it."""
 
     def restart(self, host: str, component: str) -> None:
         """Restart a component's unit and wait until it is ready."""
@@ -111,8 +134,24 @@ class Lab(Protocol):
     def limit(self, claim: str, finding: Finding) -> None:
         """State a known limit: the finding holds if the run made it visible."""
 
+    def figure(self, name: str, value: float) -> None:
+        """Keep a number with the verdicts: `lost`, `duplicated`, seconds until something."""
+
     def say(self, text: str) -> None:
         """Tell who watches what happens now."""
 
     def attach(self, name: str, text: str) -> None:
         """Keep a file with the run, such as `shiviz.log`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What goes on while a schedule of faults does: `run-demo --nemesis`, the fault matrix."""
+
+    play: Callable[[Lab, float], None]
+    """Run clients for so many seconds whatever befalls the hosts; then `lab.calm()`, and judge.
+
+    Only claims that hold under every fault are promised here.
+    """
+    aims: tuple[str, ...]
+    """The components that faults aim at, by group: `tcp_echo_server`."""

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeAlias
 
+from apps.kit.claims import Event, History
+
 Way: TypeAlias = tuple[str, str]
 """From a host to a host."""
 
@@ -262,6 +264,11 @@ class Reset(Fault):
 KINDS: Mapping[str, type[Fault]] = {
     kind.word: kind for kind in (Kill, Pause, PowerOff, Partition, Link, Clock, Disk, Reset)
 }
+
+
+def injections(history: History, word: str) -> list[Event]:
+    """Give the events of a history that say that a fault of this word was injected, in order."""
+    return [e for e in history if e["event"] == "inject" and e["fault"]["fault"] == word]
 
 
 def from_json(record: Mapping[str, Any]) -> Fault:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from apps.kit.claims import Event, Finding, History
+from apps.kit.faults import injections
 
 OUTCOMES = ("ok", "fail", "unknown")
 
@@ -56,7 +57,7 @@ def no_bytes_cross(history: History) -> Finding:
 def serves_again(history: History) -> Finding:
     """After its last kill the server said ready again, and answered calls."""
     events = list(history)
-    killed = max((e["t"] for e in events if e["event"] == "lab_kill"), default=None)
+    killed = max((e["t"] for e in injections(events, "kill")), default=None)
     if killed is None:
         return Finding(None, "the server was not killed")
     ready = [e for e in events if e["event"] == "ready" and e["t"] > killed]

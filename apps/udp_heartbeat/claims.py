@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from apps.kit.claims import Event, Finding, History
+from apps.kit.faults import injections
 
 DETECTORS = ("fixed", "phi")
 LATENESS = 0.5
@@ -52,7 +53,7 @@ def suspicions(history: History, peers: Iterable[str] | None = None) -> list[Sus
 def suspected_in_time(history: History, peer: str, bounds: Mapping[str, float]) -> Finding:
     """After the sender was killed, each detector suspects it within its bound (seconds)."""
     events = list(history)
-    killed = next((e for e in events if e["event"] == "lab_kill" and e["node"] == peer), None)
+    killed = next((e for e in injections(events, "kill") if e["fault"]["host"] == peer), None)
     if killed is None:
         return Finding(None, f"{peer} was not killed")
     after = [s for s in suspicions(events, [peer]) if s.begun["t"] > killed["t"]]

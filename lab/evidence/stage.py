@@ -13,11 +13,14 @@ from collections.abc import Callable
 from typing import Any
 
 from apps.kit.claims import Event, Finding
+from apps.kit.faults import Fault, Kill
 from lab.catalogue import Component, Pattern
 from lab.errors import LabError
 from lab.evidence.client import Client, Ended
+from lab.evidence.injection import Injection
 from lab.evidence.recording import Recording
 from lab.evidence.verdict import Verdict
+from lab.faults.control import Faults
 from lab.hosts.remote import Remote
 from lab.logs import by_host
 from lab.status import option, placed
@@ -37,13 +40,16 @@ class Stage:
         self.rng = random.Random(f"{seed}/{pattern.name}")
         self.verdicts: list[Verdict] = []
         self.attachments: dict[str, str] = {}
-        self.actions: list[Event] = []
+        self.figures: dict[str, float] = {}
+        self.actions: list[dict[str, Any]] = []
+        self.injections: list[Injection] = []
         self._remote = remote
         self._pattern = pattern
         self._tell = tell
         self._clients: list[Event] = []
         self._components = {component.group: component for component in pattern.components}
         self._touched: set[tuple[str, str]] = set()
+        self._faults = Faults(remote)
         self._recording = Recording(remote, by_host(placed(remote.inventory, [pattern])))
 
     # The lab
@@ -85,9 +91,38 @@ class Stage:
         """Shell command under way."""
         return Client(self._remote.start(host, command, timeout), self._collect)
 
+    def inject(self, fault: Fault, seconds: float = 60.0) -> Injection:
+        """Fault that took."""
+        self._tell(f"fault: {fault}")
+        id_ = f"f{len(self.injections) + 1}"
+        begun = {
+            **self._action("inject", "lab"),
+            "id": id_,
+            "fault": fault.as_json(),
+            "hosts": list(fault.where()),
+            "seconds": seconds,
+        }
+        self.actions.append(begun)
+        injected = self._faults.inject(fault, seconds)
+        begun |= {"took": time.time(), "measured": dict(injected.measured)}
+        injection = Injection(injected, seconds, lambda t: self._healed(id_, fault, t))
+        self.injections.append(injection)
+        return injection
+
+    def _healed(self, id_: str, fault: Fault, t: float) -> None:
+        if fault.lasts:
+            self._tell(f"healed: {fault}")
+            self.actions.append({**self._action("heal", "lab"), "id": id_, "t": t})
+
+    def calm(self, timeout: float = 60.0) -> None:
+        """All healed, all units ready."""
+        self.heal()
+        for host, component in placed(self._remote.inventory, [self._pattern]):
+            self.wait_ready(host, component.group, timeout)
+
     def kill(self, host: str, component: str) -> None:
         """SIGKILL to all processes of a unit."""
-        self._systemctl(host, component, "kill", "--kill-whom=all", "--signal=KILL")
+        self.inject(Kill(host, component))
 
     def restart(self, host: str, component: str) -> None:
         """Restarted and ready."""
@@ -99,8 +134,14 @@ class Stage:
         self._touched.add((host, component))
         self._systemctl(host, component, "stop")
 
+    def heal(self) -> None:
+        """End every fault of this demo, the last one first."""
+        for injection in reversed(self.injections):
+            injection.heal()
+
     def restore(self) -> None:
-        """Bring back what the demo stopped."""
+        """End the faults, and bring back what the demo stopped."""
+        self.heal()
         for host, component in sorted(self._touched):
             self.restart(host, component)
 
@@ -156,6 +197,10 @@ class Stage:
         """A limit was shown, or not."""
         self._state(Verdict.of(self._pattern.name, claim, "limit", finding))
 
+    def figure(self, name: str, value: float) -> None:
+        """A number of the run."""
+        self.figures[name] = value
+
     def say(self, text: str) -> None:
         """Progress."""
         self._tell(text)
@@ -179,16 +224,18 @@ class Stage:
     def _systemctl(self, host: str, component: str, verb: str, *options: str) -> None:
         unit = self._component(component).unit
         self._tell(f"systemctl {verb} {unit} on {host}")
-        self.actions.append(
-            {
-                "event": f"lab_{verb}",
-                "pattern": self._pattern.name,
-                "component": self._component(component).name,
-                "node": host,
-                "t": time.time(),
-            }
-        )
+        action = self._action(f"lab_{verb}", host)
+        self.actions.append({**action, "component": self._component(component).name})
         self._remote.must(host, shlex.join(["sudo", "-n", "systemctl", verb, *options, unit]))
+
+    def _action(self, event: str, node: str) -> dict[str, Any]:
+        return {
+            "event": event,
+            "pattern": self._pattern.name,
+            "component": "lab",
+            "node": node,
+            "t": time.time(),
+        }
 
     def _collect(self, ended: Ended) -> None:
         self._clients.extend(ended.events)

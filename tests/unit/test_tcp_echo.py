@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.kit.claims import Event, Finding
+from apps.kit.faults import Kill
 from apps.kit.outcome import Rejected
 from apps.tcp_echo.__main__ import cli
 from apps.tcp_echo.claims import no_bytes_cross, replies_match, serves_again
@@ -135,7 +136,8 @@ def test_no_bytes_cross(history: list[Event], holds: bool | None, detail: str) -
     judged(no_bytes_cross(iter(history)), holds, detail)
 
 
-KILLED = [event("ready", t=1.0), event("ok", op="a", t=2.0), event("lab_kill", t=3.0)]
+KILL = Kill("n1", "tcp_echo_server").as_json()
+KILLED = [event("ready", t=1.0), event("ok", op="a", t=2.0), event("inject", t=3.0, fault=KILL)]
 AFTER = [event("unknown", op="b", t=3.1), event("ready", t=4.0), event("ok", op="c", t=5.0)]
 
 
@@ -144,7 +146,7 @@ AFTER = [event("unknown", op="b", t=3.1), event("ready", t=4.0), event("ok", op=
     [
         (KILLED + AFTER, True, "back after 1.0 s; 1 calls failed, 1 then went well"),
         (KILLED, False, "did not come back"),
-        (KILLED + AFTER + [event("lab_kill", t=6.0)], False, "did not come back"),
+        (KILLED + AFTER + [event("inject", t=6.0, fault=KILL)], False, "did not come back"),
         (KILLED + AFTER[:2], None, "nobody asked after it came back"),
         (KILLED[:2] + AFTER, None, "was not killed"),
     ],

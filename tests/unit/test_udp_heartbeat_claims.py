@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from apps.kit.claims import Event
+from apps.kit.faults import Kill
 from apps.udp_heartbeat.claims import (
     healthy_are_trusted,
     patience_is_slow,
@@ -35,7 +36,8 @@ def both(t: float, peer: str, state: str, **fields: Any) -> list[Event]:
 
 
 def killed(t: float, peer: str) -> Event:
-    return {"event": "lab_kill", "t": t, "node": peer, "component": "sender"}
+    fault = Kill(peer, "udp_heartbeat_sender").as_json()
+    return {"event": "inject", "t": t, "node": "lab", "component": "lab", "fault": fault}
 
 
 def beat(t: float, peer: str) -> Event:
