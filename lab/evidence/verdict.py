@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -32,6 +33,22 @@ class Verdict:
         word = _WORDS[kind][finding.holds]
         return cls(pattern, claim, kind, word, finding.detail, tuple(finding.witness))
 
+    @classmethod
+    def from_json(cls, record: Any) -> Self:
+        """Read what `as_json` gave; ValueError if it is something else."""
+        match record:
+            case {
+                "pattern": str(pattern),
+                "claim": str(claim),
+                "kind": str(kind),
+                "verdict": str(verdict),
+                "detail": str(detail),
+                "witness": [*witness],
+            } if verdict in _WORDS.get(kind, {}).values():
+                events = tuple(filter(is_event, witness))
+                return cls(pattern, claim, kind, verdict, detail, events)
+        raise ValueError(f"it is no verdict: {reprlib.repr(record)}")
+
     def as_json(self) -> dict[str, Any]:
         """Give it for programs."""
         return {
@@ -42,3 +59,12 @@ class Verdict:
             "detail": self.detail,
             "witness": list(self.witness),
         }
+
+
+def is_event(value: Any) -> bool:
+    """Tell whether what was read from a file is an event, with its name and its time."""
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("event"), str)
+        and isinstance(value.get("t"), int | float)
+    )

@@ -1,0 +1,126 @@
+"""The store of runs: what lies in runs/, listed, filtered, found by name, and removed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.catalogue import ROOT
+from lab.errors import LabError
+from lab.evidence.stored import Stored, StoredRun, load, read
+
+RUNS = ROOT / "runs"
+LATEST = "latest"
+_STAMPED = re.compile(r"\d{8}T\d{6}Z-")
+_MATRIX = "matrix.json"
+
+
+@dataclass(frozen=True)
+class StoredMatrix(Stored):
+    """A matrix of patterns under faults."""
+
+    content: Mapping[str, Any]
+
+    @property
+    def page(self) -> Path | None:
+        """Its page, if it was written."""
+        path = self.path / "matrix.html"
+        return path if path.is_file() else None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which runs: of any of these patterns, with this verdict, in this state, with this text."""
+
+    patterns: Sequence[str] = ()
+    verdict: str = ""
+    state: str = ""
+    text: str = ""
+
+    def has(self, run: StoredRun) -> bool:
+        """Tell whether the run is one of them."""
+        return (
+            (not self.patterns or bool(set(self.patterns) & set(run.patterns)))
+            and (not self.verdict or self.verdict in run.counts)
+            and (not self.state or self.state == run.state)
+            and (not self.text or self.text.lower() in self._said(run))
+        )
+
+    def _said(self, run: StoredRun) -> str:
+        claims = (f"{verdict.claim}\n{verdict.detail}" for verdict in run.verdicts)
+        return "\n".join([run.name, run.command, *run.trouble, *claims]).lower()
+
+
+def runs(root: Path = RUNS, wanted: Callable[[StoredRun], bool] | None = None) -> list[StoredRun]:
+    """Give the stored runs, newest first."""
+    found = map(read, _directories(root, lambda path: not _is_matrix(path)))
+    return [run for run in found if wanted is None or wanted(run)]
+
+
+def matrices(root: Path = RUNS) -> list[StoredMatrix]:
+    """Give the stored matrices, newest first."""
+    return [
+        StoredMatrix(path, load(path / _MATRIX, dict, []))
+        for path in _directories(root, _is_matrix)
+    ]
+
+
+def find(name: str, root: Path = RUNS) -> StoredRun:
+    """Give the run of this name, of a beginning that only one has, `latest`, or of a path.
+
+    LabError if there is none, or more than one.
+    """
+    if name == LATEST:
+        return _latest(root)
+    if "/" in name or name in {".", ".."}:
+        return _at(Path(name))
+    names = [path.name for path in _directories(root, lambda path: not _is_matrix(path))]
+    near = [name] if name in names else [n for n in names if name and n.startswith(name)]
+    match near:
+        case [one]:
+            return read(root / one)
+        case []:
+            raise LabError(f"there is no run {name!r} in {root}", "see which there are: fab runs")
+        case _:
+            some = ", ".join(near[:5]) + (", …" if len(near) > 5 else "")
+            raise LabError(f"{len(near)} runs begin with {name!r}", f"choose one: {some}")
+
+
+def superfluous(stored: Iterable[StoredRun], keep: int) -> list[StoredRun]:
+    """Give all but the first `keep`; one that runs is never superfluous."""
+    return [run for run in list(stored)[keep:] if not run.live]
+
+
+def _latest(root: Path) -> StoredRun:
+    for path in _directories(root, lambda path: not _is_matrix(path)):
+        run = read(path)
+        if run.state != "damaged":
+            return run
+    raise LabError(f"there is no run in {root}", "play one: fab run-demo")
+
+
+def _at(path: Path) -> StoredRun:
+    if not (path / "manifest.json").exists() and not (path / "verdicts.json").exists():
+        raise LabError(
+            f"{path} is no run: it has no manifest.json", "see which there are: fab runs"
+        )
+    return read(path.resolve())
+
+
+def _directories(root: Path, chosen: Callable[[Path], bool]) -> list[Path]:
+    if not root.is_dir():
+        return []
+    found = (path for path in root.iterdir() if path.is_dir() and not path.is_symlink())
+    kept = (path for path in found if _is_stored(path) and chosen(path))
+    return sorted(kept, key=lambda path: path.name, reverse=True)
+
+
+def _is_stored(path: Path) -> bool:
+    return bool(_STAMPED.match(path.name)) or (path / "manifest.json").is_file()
+
+
+def _is_matrix(path: Path) -> bool:
+    return path.name.endswith("-matrix") or (path / _MATRIX).is_file()
