@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import math
 import signal
 import socket
 import sys
@@ -170,28 +171,43 @@ def listens(default_port: int) -> Callable[[F], F]:
 
 
 def loads(function: F) -> F:
-    """Add the options of a load: `--count`, `--callers`, `--think`, `--seed`.
+    """Add the options of a load: `--count`, `--for`, `--callers`, `--think`, `--seed`.
 
-    The function gets them as `load`, a `Load`, or None where no count is given.
+    The function gets them as `load`, a `Load`, or None where neither count nor time is given.
     """
 
     @functools.wraps(function)
     def collected(
-        *args: Any, count: int | None, callers: int, think: float, seed: int, **kwargs: Any
+        *args: Any,
+        count: int | None,
+        seconds: float | None,
+        callers: int,
+        think: float,
+        seed: int,
+        **kwargs: Any,
     ) -> Any:
-        load = None if count is None else Load(count, callers, think, seed)
-        return function(*args, load=load, **kwargs)
+        endless = count is None and seconds is None
+        load = Load(count, callers, think, seed, math.inf if seconds is None else seconds)
+        return function(*args, load=None if endless else load, **kwargs)
 
     most = click.IntRange(1)
     for option in (
-        click.option("--seed", default=0, help="With --count: of all that is random."),
+        click.option("--seed", default=0, help="With --count or --for: of all that is random."),
         click.option(
             "--think",
             type=click.FloatRange(0.0),
             default=0.0,
-            help="With --count: seconds that a caller rests between two calls.",
+            help="With --count or --for: seconds that a caller rests between two calls.",
         ),
-        click.option("--callers", type=most, default=1, help="With --count: so many at once."),
+        click.option(
+            "--callers", type=most, default=1, help="With --count or --for: so many at once."
+        ),
+        click.option(
+            "--for",
+            "seconds",
+            type=click.FloatRange(0.0),
+            help="Make up calls for so many seconds, make them and sum up.",
+        ),
         click.option("--count", type=most, help="Make up so many calls, make them and sum up."),
     ):
         collected = option(collected)

@@ -1,5 +1,7 @@
 """How a client measures: many calls, by several callers at once, summed up in one event.
 
+A load is so many calls, or goes on for a time, whatever becomes of each call.
+
 The load is closed-loop: each caller asks again when it was answered, so a server that stalls is
 asked less, and the quantiles are those of the calls that were made (G. Tene, "How NOT to Measure
 Latency", 2013, names what that leaves out: coordinated omission).
@@ -8,6 +10,8 @@ Latency", 2013, names what that leaves out: coordinated omission).
 from __future__ import annotations
 
 import asyncio
+import itertools
+import math
 import random
 import statistics
 import time
@@ -18,21 +22,25 @@ from typing import TypeVar
 
 from apps.kit.events import Events
 from apps.kit.outcome import CallFailed
+from apps.kit.retry import Deadline
 
 Connection = TypeVar("Connection")
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How many calls are made, by how many callers at once.
+    """How many calls are made, and for how long, by how many callers at once.
 
-    Each caller rests `think` seconds between two calls; `seed` is of all that is random.
+    Each caller rests `think` seconds between two calls, so that together they make at most
+    `callers / think` a second; `seed` is of all that is random.
     """
 
-    count: int
+    count: int | None = None
     callers: int = 1
     think: float = 0.0
     seed: int = 0
+    seconds: float = math.inf
+    """No call begins later; one that has begun ends as it may."""
 
 
 async def crowd(
@@ -41,12 +49,14 @@ async def crowd(
     ask: Callable[[Connection, random.Random], Awaitable[object]],
     load: Load,
 ) -> None:
-    """Let the callers of a load ask until all its calls were made, and sum up.
+    """Let the callers of a load ask until all its calls were made or its time is over, and sum up.
 
     Each caller has a connection and a randomness of its own. `ask` makes one call and records its
     outcome; a call that fails is counted, and the next one is made.
     """
-    calls = iter(range(load.count))
+    ends = Deadline(load.seconds)
+    numbers = itertools.count() if load.count is None else range(load.count)
+    calls = itertools.takewhile(lambda _: not ends.passed, numbers)
     latencies: list[float] = []
     failed = 0
 
@@ -64,7 +74,7 @@ async def crowd(
                 else:
                     latencies.append(time.perf_counter() - began)
                 if load.think:
-                    await asyncio.sleep(load.think)
+                    await asyncio.sleep(min(load.think, ends.remaining))
 
     began = time.perf_counter()
     await asyncio.gather(*(one(f"{events.node}-{number}") for number in range(load.callers)))

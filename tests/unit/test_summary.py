@@ -66,6 +66,28 @@ def test_a_crowd_makes_every_call_once_and_counts_the_failures() -> None:
     assert summary["failed"] >= 9
 
 
+def test_a_crowd_goes_on_for_its_time_whatever_fails_and_rests_no_longer() -> None:
+    out = io.StringIO()
+    asked = 0
+
+    @contextlib.asynccontextmanager
+    async def connect(rng: random.Random) -> AsyncIterator[random.Random]:
+        yield rng
+
+    async def ask(*_: random.Random) -> None:
+        nonlocal asked
+        asked += 1
+        raise Refused("nobody is there")
+
+    load = Load(callers=2, think=0.01, seconds=0.1)
+    asyncio.run(crowd(Events("p", "client", "n1", out=out), connect, ask, load))
+    (summary,) = written(out)
+    assert (summary["answered"], summary["failed"]) == (0, asked)
+    assert 2 < asked <= 22
+    asyncio.run(crowd(Events("p", "client", "n1", out=out), connect, ask, Load(seconds=0)))
+    assert summary["failed"] == asked, "no call begins after the end"
+
+
 def test_operations_of_two_runs_have_different_ids() -> None:
     runs = [Events("p", "client", "n1", out=io.StringIO()) for _ in range(2)]
     assert len({run.operation() for run in runs for _ in range(3)}) == 6
