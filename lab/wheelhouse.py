@@ -7,7 +7,8 @@ digest of what it is made from, so an unchanged tree builds nothing.
 
 - The wheelhouse: the wheels that requirements-hosts.lock names, for the hosts' Python and machine,
   checked against the lock's hashes; and uv, which installs them there without a network.
-- The code: a wheel of apps/ alone, whose version carries the digest of its files.
+- The code: a wheel of apps/ alone, whose version carries the digest of its files. Tests may have a
+  bug planted in it (`lab.plant`).
 - Fingerprints: for each pattern, the digest of all code that its units run (its own, the kit's,
   that of patterns it is composed of, and the locked libraries): what decides about a restart.
 """
@@ -28,6 +29,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lab.errors import LabError
+from lab.plant import planted
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / ".lab" / "build"
@@ -53,9 +55,9 @@ def code_files(top: Path) -> list[Path]:
     )
 
 
-def digest_of_files(files: Iterable[Path], *more: bytes) -> str:
-    """Give the digest of the files' names and contents."""
-    named = ((str(path.relative_to(ROOT)), path) for path in files)
+def digest_of_files(top: Path, files: Iterable[Path], *more: bytes) -> str:
+    """Give the digest of the files' contents, and of their names below `top`."""
+    named = ((str(path.relative_to(top)), path) for path in files)
     parts = (part for name, path in named for part in (name.encode(), path.read_bytes()))
     return digest((*parts, *more))
 
@@ -76,9 +78,12 @@ def used_patterns(pattern: Path) -> set[str]:
     return used
 
 
-def fingerprints(apps: Path = ROOT / "apps") -> dict[str, str]:
-    """Give each pattern's fingerprint; a demo is no part of it, for units do not run it."""
-    packages = {path.parent.name: path.parent for path in sorted(apps.glob("*/__init__.py"))}
+def fingerprints(top: Path = ROOT) -> dict[str, str]:
+    """Give the fingerprint of each pattern in a tree's apps/.
+
+    A demo is no part of it, for units do not run it.
+    """
+    packages = {path.parent.name: path.parent for path in sorted(top.glob("apps/*/__init__.py"))}
     uses = {name: used_patterns(path) & packages.keys() for name, path in packages.items()}
     lock = LOCK.read_bytes()
 
@@ -91,6 +96,7 @@ def fingerprints(apps: Path = ROOT / "apps") -> dict[str, str]:
 
     return {
         name: digest_of_files(
+            top,
             (
                 path
                 for package in sorted(reached(name))
@@ -104,16 +110,17 @@ def fingerprints(apps: Path = ROOT / "apps") -> dict[str, str]:
     }
 
 
-def build_code() -> tuple[Path, str, bool]:
-    """Build the wheel of apps/; give it, its version, and whether it had to be built."""
-    made_from = [*code_files(ROOT / "apps"), ROOT / "pyproject.toml", LOCK]
-    identity = digest_of_files(made_from)
+def build_code(top: Path = ROOT) -> tuple[Path, str, bool]:
+    """Build the wheel of a tree's apps/; give it, its version, and whether it had to be built."""
+    made_from = [*code_files(top / "apps"), top / "pyproject.toml"]
+    identity = digest_of_files(top, made_from, LOCK.read_bytes())
     home = BUILD / f"code-{identity}"
     built = not home.exists()
     if built:
         with tempfile.TemporaryDirectory(dir=BUILD, prefix="partial-") as partial:
             run(
                 [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", partial],
+                top,
                 DISTLAB_CODE_DIGEST=identity,
             )
             settle(Path(partial), home)
@@ -161,11 +168,11 @@ def settle(partial: Path, home: Path) -> None:
         finished.rmdir()
 
 
-def run(command: list[str], **environment: str) -> None:
+def run(command: list[str], directory: Path = ROOT, **environment: str) -> None:
     """Run a build step; LabError holds what it said if it fails."""
     done = subprocess.run(
         command,
-        cwd=ROOT,
+        cwd=directory,
         env=os.environ | environment,
         capture_output=True,
         text=True,
@@ -187,7 +194,9 @@ def main() -> None:
     wanted = parser.parse_args()
     BUILD.mkdir(parents=True, exist_ok=True)
     try:
-        wheel, version, built_code = build_code()
+        with planted(ROOT) as top:
+            wheel, version, built_code = build_code(top)
+            restart_by = fingerprints(top)
         python = ".".join(wanted.python.split(".")[:2])
         wheelhouse, identity, built_wheelhouse = build_wheelhouse(python, wanted.machine)
     except LabError as error:
@@ -202,7 +211,7 @@ def main() -> None:
                     "content": base64.b64encode(wheel.read_bytes()).decode(),
                 },
                 "wheelhouse": {"path": str(wheelhouse), "digest": identity},
-                "fingerprints": fingerprints(),
+                "fingerprints": restart_by,
             }
         )
     )

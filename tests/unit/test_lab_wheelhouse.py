@@ -10,6 +10,7 @@ import pytest
 from lab import wheelhouse
 from lab.catalogue import ROOT, patterns, select
 from lab.errors import LabError
+from lab.plant import VARIABLE, planted
 
 
 @pytest.fixture
@@ -27,17 +28,16 @@ def apps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (path.parent / "__init__.py").touch()
         path.write_text(source)
     shutil.copy(ROOT / "requirements-hosts.lock", tmp_path)
-    monkeypatch.setattr(wheelhouse, "ROOT", tmp_path)
     monkeypatch.setattr(wheelhouse, "LOCK", tmp_path / "requirements-hosts.lock")
     return tmp_path / "apps"
 
 
 def changed(apps: Path, name: str) -> set[str]:
     """Edit a file; give the patterns whose fingerprint changed."""
-    before = wheelhouse.fingerprints(apps)
+    before = wheelhouse.fingerprints(apps.parent)
     with (apps / name).open("a") as file:
         file.write("# edited\n")
-    after = wheelhouse.fingerprints(apps)
+    after = wheelhouse.fingerprints(apps.parent)
     return {pattern for pattern in after if after[pattern] != before[pattern]}
 
 
@@ -59,6 +59,38 @@ def test_the_lock_changes_all(apps: Path) -> None:
 
 def test_a_demo_is_no_part_of_a_unit(apps: Path) -> None:
     assert changed(apps, "echo/demo.py") == set()
+
+
+def test_a_planted_bug_changes_its_pattern_alone_and_a_copy_of_it(
+    apps: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (apps.parent / "pyproject.toml").touch()
+    monkeypatch.delenv(VARIABLE, raising=False)
+    with planted(apps.parent) as top:
+        assert top == apps.parent
+    true = wheelhouse.fingerprints(apps.parent)
+    patch = tmp_path / "bug.patch"
+    patch.write_text(
+        "--- a/apps/echo/server.py\n+++ b/apps/echo/server.py\n@@ -1 +1 @@\n"
+        "-from apps.kit import events\n+from apps.kit import events as wrong\n"
+    )
+    monkeypatch.setenv(VARIABLE, str(patch))
+    with planted(apps.parent) as top:
+        assert top != apps.parent
+        assert (top / "apps/echo/server.py").read_text() == "from apps.kit import events as wrong\n"
+        found = wheelhouse.fingerprints(top)
+    assert not top.exists()
+    assert wheelhouse.fingerprints(apps.parent) == true
+    assert {name for name in true if found[name] != true[name]} == {"echo"}
+
+
+def test_a_bug_that_does_not_fit_is_refused(
+    apps: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (apps.parent / "pyproject.toml").touch()
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "none.patch"))
+    with pytest.raises(LabError, match=r"none\.patch cannot be applied"), planted(apps.parent):
+        pass
 
 
 def test_every_pattern_has_a_fingerprint() -> None:
