@@ -9,9 +9,9 @@ imports it, so that `apps/` stays free of the controller.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
 from apps.kit.claims import Event, Finding
@@ -154,4 +154,11 @@ class Workload:
     Only claims that hold under every fault are promised here.
     """
     aims: tuple[str, ...]
-    """The components that faults aim at, by group: `tcp_echo_server`."""
+    """The components that faults aim at, by group: `tcp_echo_server`; what matters most first."""
+    clients: tuple[str, ...] = ()
+    """The groups on whose hosts clients run: nobody cuts their power.
+
+    If it names none: those of its groups that are no components, or else all its hosts.
+    """
+    immune: Mapping[str, str] = field(default_factory=dict)
+    """Faults that cannot concern it, and why: `{"reset": "datagrams have no connections"}`."""
