@@ -45,6 +45,8 @@ def run_demo(
             run.finish("interrupted")
             raise
         code = run.finish()
+    for trouble in run.trouble:
+        tell(f"trouble: {trouble}")
     if json:
         screen.as_json([verdict.as_json() for verdict in run.verdicts])
     else:

@@ -55,20 +55,17 @@ class Recording:
                 raise tail
             self._tails[host] = tail
 
+    @property
     def events(self) -> list[Event]:
-        """Give all events so far, host by host; LabError if a host cannot be asked."""
-        for failed in self._read().values():
-            raise failed
+        """The events read so far, host by host."""
         return [event for tail in self._tails.values() for event in tail.events]
 
+    @property
     def lines(self) -> dict[str, list[str]]:
-        """Give all entries so far by host; one that cannot be asked says so in its last line."""
-        lost = self._read()
-        return {
-            host: [*tail.lines, *([json.dumps({"lost": lost[host].what})] if host in lost else [])]
-            for host, tail in self._tails.items()
-        }
+        """The entries read so far, by host."""
+        return {host: tail.lines for host, tail in self._tails.items()}
 
-    def _read(self) -> dict[str, LabError]:
+    def read(self) -> dict[str, LabError]:
+        """Fetch what is new; give the hosts that cannot be asked, and why."""
         answers = self._remote.each(self._tails, lambda host: self._tails[host].read())
         return {host: error for host, error in answers.items() if isinstance(error, LabError)}

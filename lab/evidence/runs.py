@@ -6,6 +6,10 @@ runs/<time>-<what>/
     <pattern>/history.jsonl      all events, of clients and services, merged by time
     <pattern>/journals/<host>    what journald held for that window, as JSON
     <pattern>/…                  what the demo attached
+    report.html       the page to look at
+
+A verdict is on disk from the moment that it is stated, and stands: what goes wrong afterwards, on
+the hosts or here, is trouble, which the manifest records beside it.
 """
 
 from __future__ import annotations
@@ -15,7 +19,8 @@ import json
 import platform
 import subprocess
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -26,11 +31,13 @@ from apps.kit.demo import Lab
 from lab.catalogue import ROOT, Pattern
 from lab.errors import LabError
 from lab.evidence.stage import Stage
+from lab.evidence.store import RUNS
+from lab.evidence.stored import hold
 from lab.evidence.verdict import Verdict
 from lab.hosts.inventory import Inventory
 from lab.hosts.remote import Remote
+from lab.hosts.state import write_atomically
 
-RUNS = ROOT / "runs"
 HELD, VIOLATED, UNCLEAR = 0, 1, 2
 """Exit statuses of a run: all promised claims hold, one is violated, could not tell."""
 
@@ -44,52 +51,88 @@ class Run:
         self._began = datetime.now(UTC)
         self.seed = seed
         self.verdicts: list[Verdict] = []
+        self.trouble: list[str] = []
+        """What went wrong beside the claims; none of it changes a verdict."""
         self.manifest: dict[str, Any] = {
             "what": what,
             "seed": seed,
             "command": command,
             "began": self._began.isoformat(),
             "patterns": [],
+            "figures": {},
+            "trouble": self.trouble,
             **_circumstances(remote.inventory),
         }
         self.path = _fresh_directory(f"{self._began:%Y%m%dT%H%M%SZ}-{what}")
+        hold(self.path)
         self._write_manifest("running")
 
-    def play(self, pattern: Pattern, tell: Callable[[str], None]) -> list[Verdict]:
-        """Play a pattern's demo and keep its evidence; give its verdicts.
+    def play(self, pattern: Pattern, tell: Callable[[str], None]) -> None:
+        """Play a pattern's demo and keep its evidence.
 
         A demo that breaks off leaves the verdict `unknown` on its own running to the end, with
         the traceback beside it; a Ctrl-C keeps what there is, and goes on up.
         """
         self.manifest["patterns"].append(pattern.name)
+        self._write_manifest("running")
         demo: Callable[[Lab], None] = importlib.import_module(f"apps.{pattern.name}.demo").demo
-        stage = Stage(self._remote, pattern, self.seed, tell)
+        try:
+            stage = Stage(self._remote, pattern, self.seed, tell, self._stated)
+        except LabError as error:  # a host's journal cannot be read
+            self._stated(_broken(pattern, f"could not begin: {error}"))
+            return
         try:
             demo(stage)
         except Exception as error:
             stage.attach("broken.txt", traceback.format_exc())
-            stage.promised("the demo runs to its end", Finding(None, f"broke off: {error}"))
+            self._stated(_broken(pattern, f"broke off: {error}"))
         finally:
             self._keep(pattern, stage)
-        return stage.verdicts
 
     def finish(self, state: str = "finished") -> int:
-        """Write the manifest; give the exit status."""
+        """Write the manifest and the page; give the exit status."""
         self._write_manifest(state)
+        with self._nonetheless("the page was not built"):
+            from lab.evidence import report
+
+            report.build(self.path)
+        if self.trouble:
+            self._write_manifest(state)
         return exit_status(self.verdicts)
 
+    def _stated(self, verdict: Verdict) -> None:
+        self.verdicts.append(verdict)
+        with self._nonetheless("the verdicts were not written"):
+            _write_json(self.path / "verdicts.json", [v.as_json() for v in self.verdicts])
+
     def _keep(self, pattern: Pattern, stage: Stage) -> None:
-        self.verdicts.extend(stage.verdicts)
-        _write_json(self.path / "verdicts.json", [v.as_json() for v in self.verdicts])
         home = self.path / pattern.name
-        (home / "journals").mkdir(parents=True, exist_ok=True)
-        for name, text in stage.attachments.items():
-            (home / name).write_text(text)
-        stage.restore()
-        for host, lines in stage.journals().items():
-            (home / "journals" / f"{host}.jsonl").write_text("".join(f"{li}\n" for li in lines))
-        events = (json.dumps(event) for event in stage.history())
-        (home / "history.jsonl").write_text("".join(f"{event}\n" for event in events))
+        self.manifest["figures"][pattern.name] = stage.figures
+        with self._nonetheless(f"{pattern.name}: an attachment was not written"):
+            (home / "journals").mkdir(parents=True, exist_ok=True)
+            for name, text in stage.attachments.items():
+                (home / name).write_text(text)
+        with self._nonetheless(f"{pattern.name}: the hosts are not as they were"):
+            self.trouble += [
+                f"{pattern.name}: not undone: {error.what}" for error in stage.restore()
+            ]
+        with self._nonetheless(f"{pattern.name}: the journals were not kept"):
+            lost = stage.read()
+            self.trouble += [
+                f"{pattern.name}: {host}'s journal: {lost[host].what}" for host in lost
+            ]
+            for host, lines in stage.journals().items():
+                _write_lines(home / "journals" / f"{host}.jsonl", lines)
+        with self._nonetheless(f"{pattern.name}: the history was not kept"):
+            _write_lines(home / "history.jsonl", map(json.dumps, stage.observed()))
+
+    @contextmanager
+    def _nonetheless(self, what: str) -> Iterator[None]:
+        """Record what goes wrong, and go on: no verdict is lost by what comes after it."""
+        try:
+            yield
+        except Exception as error:
+            self.trouble.append(f"{what}: {str(error) or type(error).__name__}")
 
     def _write_manifest(self, state: str) -> None:
         ended = datetime.now(UTC)
@@ -99,7 +142,8 @@ class Run:
             "seconds": round((ended - self._began).total_seconds(), 1),
             "verdicts": _counted(self.verdicts),
         }
-        _write_json(self.path / "manifest.json", self.manifest)
+        with self._nonetheless("the manifest was not written"):
+            _write_json(self.path / "manifest.json", self.manifest)
 
 
 def exit_status(verdicts: Sequence[Verdict]) -> int:
@@ -163,5 +207,13 @@ def _counted(verdicts: Sequence[Verdict]) -> Mapping[str, int]:
     return counts
 
 
+def _broken(pattern: Pattern, detail: str) -> Verdict:
+    return Verdict.of(pattern.name, "the demo runs to its end", "promised", Finding(None, detail))
+
+
 def _write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n")
+    write_atomically(path, json.dumps(value, indent=2) + "\n")
+
+
+def _write_lines(path: Path, lines: Iterable[str]) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines))

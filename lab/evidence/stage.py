@@ -10,6 +10,7 @@ import random
 import shlex
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from apps.kit.claims import Event, Finding
@@ -33,12 +34,16 @@ class Stage:
     """What a demo is given; see `apps.kit.demo.Lab`, whose words are not repeated here."""
 
     def __init__(
-        self, remote: Remote, pattern: Pattern, seed: int, tell: Callable[[str], None]
+        self,
+        remote: Remote,
+        pattern: Pattern,
+        seed: int,
+        tell: Callable[[str], None],
+        stated: Callable[[Verdict], None],
     ) -> None:
-        """`tell` shows progress to who watches."""
+        """`tell` shows progress to who watches, `stated` keeps each verdict at once."""
         self.seed = seed
         self.rng = random.Random(f"{seed}/{pattern.name}")
-        self.verdicts: list[Verdict] = []
         self.attachments: dict[str, str] = {}
         self.figures: dict[str, float] = {}
         self.actions: list[dict[str, Any]] = []
@@ -46,6 +51,7 @@ class Stage:
         self._remote = remote
         self._pattern = pattern
         self._tell = tell
+        self._stated = stated
         self._clients: list[Event] = []
         self._components = {component.group: component for component in pattern.components}
         self._touched: set[tuple[str, str]] = set()
@@ -139,11 +145,17 @@ class Stage:
         for injection in reversed(self.injections):
             injection.heal()
 
-    def restore(self) -> None:
-        """End the faults, and bring back what the demo stopped."""
-        self.heal()
-        for host, component in sorted(self._touched):
-            self.restart(host, component)
+    def restore(self) -> list[LabError]:
+        """End the faults, and bring back what the demo stopped; give what could not be undone."""
+        undo = [injection.heal for injection in reversed(self.injections)]
+        undo += [partial(self.restart, *touched) for touched in sorted(self._touched)]
+        failed = []
+        for step in undo:
+            try:
+                step()
+            except LabError as error:
+                failed.append(error)
+        return failed
 
     def wait_ready(self, host: str, component: str, timeout: float = 30.0) -> None:
         """Active, and for `Type=notify` that is READY."""
@@ -172,9 +184,9 @@ class Stage:
 
     def history(self, component: str | None = None, *events: str) -> list[Event]:
         """Events of clients and journals, merged by time."""
-        merged = sorted(
-            [*self._clients, *self._recording.events(), *self.actions], key=lambda e: e["t"]
-        )
+        for lost in self.read().values():
+            raise lost
+        merged = self.observed()
         short = self._component(component).name if component else None
         return [
             event
@@ -183,9 +195,18 @@ class Stage:
             and (not events or event["event"] in events)
         ]
 
+    def read(self) -> dict[str, LabError]:
+        """Fetch what is new in the journals; give the hosts that cannot be asked, and why."""
+        return self._recording.read()
+
+    def observed(self) -> list[Event]:
+        """Give all events as far as they were read, merged by time."""
+        merged = [*self._clients, *self._recording.events, *self.actions]
+        return sorted(merged, key=lambda event: event["t"])
+
     def journals(self) -> dict[str, list[str]]:
-        """Each host's journal lines of this pattern since the demo began, as journald gave them."""
-        return self._recording.lines()
+        """Give the journals' lines as journald gave them, by host, as far as they were read."""
+        return self._recording.lines
 
     # What is claimed
 
@@ -210,7 +231,7 @@ class Stage:
         self.attachments[name] = text
 
     def _state(self, verdict: Verdict) -> None:
-        self.verdicts.append(verdict)
+        self._stated(verdict)
         self._tell(f"{verdict.verdict}: {verdict.claim}")
 
     def _component(self, group: str) -> Component:
