@@ -9,7 +9,7 @@ imports it, so that `apps/` stays free of the controller.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
@@ -42,11 +42,15 @@ class Finished(Protocol):
         """The events among what it printed."""
 
 
+class HostLost(Exception):
+    """A host was lost with a command on it; the events that had come from it are in the history."""
+
+
 class Running(Protocol):
     """A command that runs on a host."""
 
-    def wait(self, timeout: float = 60.0) -> Finished:
-        """Wait for its end, at most so many seconds."""
+    def wait(self) -> Finished:
+        """Wait for its end; HostLost if its host is lost."""
 
     def stop(self) -> Finished:
         """End it (SIGTERM), and give what it printed."""
@@ -82,11 +86,11 @@ class Lab(Protocol):
     def option(self, host: str, name: str) -> Any:
         """Give a role's variable as it holds on a host, such as `tcp_echo_server_port`."""
 
-    def start(self, host: str, pattern: str, *arguments: object) -> Running:
+    def start(self, host: str, pattern: str, *arguments: object, timeout: float = 120.0) -> Running:
         """Start a client of a pattern on a host: `start("n2", "tcp_echo", "client", "n1", "hi")`.
 
-        It runs as the login user, with `--json`; several started before the first `wait` run at
-        the same time. Its events become part of the run's history.
+        It runs as the login user, with `--json`, for at most `timeout` seconds; several started
+        before the first `wait` run at the same time. Its events become part of the run's history.
         """
 
     def run(self, host: str, pattern: str, *arguments: object, timeout: float = 60.0) -> Finished:
@@ -142,6 +146,17 @@ class Lab(Protocol):
 
     def attach(self, name: str, text: str) -> None:
         """Keep a file with the run, such as `shiviz.log`."""
+
+
+def outlast(lab: Lab, clients: Iterable[Running]) -> list[Finished]:
+    """Wait for clients whatever befalls their hosts; give those that ended, and say who did not."""
+    ended = []
+    for client in clients:
+        try:
+            ended.append(client.wait())
+        except HostLost as error:
+            lab.say(str(error))
+    return ended
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from apps.kit.claims import Event
-from lab.hosts.remote import Output, Started
+from apps.kit.demo import HostLost
+from lab.hosts.remote import SIGNALLED, Lost, Output, Started
 
 
 @dataclass(frozen=True)
@@ -29,19 +30,24 @@ class Client:
     """A client that runs; see `apps.kit.demo.Running`."""
 
     def __init__(self, started: Started, seen: Callable[[Ended], None]) -> None:
-        """`seen` is told when it has ended."""
+        """`seen` is told when it has ended, or was lost."""
         self._started = started
         self._seen = seen
 
-    def wait(self, timeout: float = 60.0) -> Ended:  # noqa: ARG002  bounded where it was started
+    def wait(self) -> Ended:
         """See `apps.kit.demo.Running.wait`."""
-        return self._ended(self._started.wait())
+        return self._ended(self._started.wait)
 
     def stop(self) -> Ended:
         """See `apps.kit.demo.Running.stop`."""
-        return self._ended(self._started.stop())
+        return self._ended(self._started.stop)
 
-    def _ended(self, output: Output) -> Ended:
+    def _ended(self, end: Callable[[], Output]) -> Ended:
+        try:
+            output = end()
+        except Lost as lost:
+            self._seen(Ended(self._started.host, SIGNALLED, lost.said, ""))
+            raise HostLost(str(lost)) from lost
         ended = Ended(output.host, output.exit_status, output.stdout, output.stderr)
         self._seen(ended)
         return ended

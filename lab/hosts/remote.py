@@ -27,6 +27,8 @@ SIGNALLED = -1
 """The exit status of a command that a signal ended."""
 GRACE = 10.0
 """Seconds beyond its own bound in which a command's end must be heard of."""
+_PIECE = 1 << 16
+"""Bytes of a command's output that are read at once."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,12 @@ class Output:
     exit_status: int
     stdout: str
     stderr: str
+
+
+class Lost(LabError):
+    """A host was lost while a command ran on it; `said` is what the command had printed by then."""
+
+    said: str = ""
 
 
 class Remote:
@@ -120,18 +128,18 @@ class Started:
             self._channel.exec_command(f"echo $$; {bounded}")
         except (EOFError, OSError, paramiko.SSHException) as error:
             raise self._lost(error) from error
-        out, err = self._channel.makefile("rb"), self._channel.makefile_stderr("rb")
+        self._said = bytearray()
         self._pid: Future[int] = Future()
         self._readers = ThreadPoolExecutor(max_workers=2)
-        self._stdout = self._readers.submit(self._read_stdout, out)
-        self._stderr = self._readers.submit(err.read)
+        self._stdout = self._readers.submit(self._read_stdout)
+        self._stderr = self._readers.submit(self._channel.makefile_stderr("rb").read)
         self._readers.shutdown(wait=False)
 
     def wait(self) -> Output:
-        """Give what came of it when it ends; LabError if the host is lost."""
+        """Give what came of it when it ends; Lost if the host is lost."""
         left = max(0.0, self._deadline - time.monotonic())
         try:
-            stdout = self._stdout.result(timeout=left)
+            self._stdout.result(timeout=left)
             stderr = self._stderr.result(timeout=GRACE)
             status = self._channel.recv_exit_status()  # at hand, for both streams have ended
         except (EOFError, OSError, paramiko.SSHException) as error:
@@ -140,23 +148,31 @@ class Started:
             self._channel.close()
         if status == SIGNALLED and not self._channel.get_transport().is_active():
             raise self._lost("the connection ended before the command did")
-        return Output(self.host, status, stdout.decode(errors="replace"), stderr.decode())
+        return Output(self.host, status, self._printed(), stderr.decode())
 
     def stop(self) -> Output:
         """End it with SIGTERM, by its pid, and give what it printed."""
         self._remote.run(self.host, f"kill -TERM {self._pid.result(timeout=CONNECT_TIMEOUT)}")
         return self.wait()
 
-    def _read_stdout(self, out: paramiko.channel.ChannelFile) -> bytes:
-        first = out.readline()
-        self._pid.set_result(int(first or 0))
-        return bytes(out.read())
+    def _read_stdout(self) -> None:
+        while piece := self._channel.recv(_PIECE):
+            self._said += piece
+            if not self._pid.done() and b"\n" in self._said:
+                self._pid.set_result(int(self._said.partition(b"\n")[0]))
+        if not self._pid.done():
+            self._pid.set_result(0)
 
-    def _lost(self, why: object) -> LabError:
-        return LabError(
+    def _printed(self) -> str:
+        return self._said.partition(b"\n")[2].decode(errors="replace")
+
+    def _lost(self, why: object) -> Lost:
+        lost = Lost(
             f"lost {self.host} while it ran `{self._command}`: {why}",
             "see whether the host is up: fab status",
         )
+        lost.said = self._printed()
+        return lost
 
 
 def connect(host: Host, inventory: Inventory) -> fabric.Connection:
