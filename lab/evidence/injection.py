@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -20,14 +21,16 @@ class Injection:
         self._expires = time.time() + seconds
         self._healed = healed
         self._over = False
+        self._lock = threading.Lock()
 
     def heal(self) -> None:
         """See `apps.kit.demo.Injection.heal`."""
-        if self._over:
-            return
-        self._injected.heal()
-        self._over = True
-        self._healed(min(time.time(), self._expires))
+        with self._lock:  # a schedule's thread heals, and so does the demo's end
+            if self._over:
+                return
+            self._injected.heal()
+            self._over = True
+            self._healed(min(time.time(), self._expires))
 
     def __enter__(self) -> Self:
         return self

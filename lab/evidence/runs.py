@@ -3,6 +3,7 @@
 runs/<time>-<what>/
     manifest.json     seed, inventory, hosts, versions, when, how to play it again
     verdicts.json     every claim: its kind, its verdict, and the events that witness it
+    <pattern>/schedule.yml       the faults that its workload was played under, if it was
     <pattern>/history.jsonl      all events, of clients and services, merged by time
     <pattern>/journals/<host>    what journald held for that window, as JSON
     <pattern>/…                  what the demo attached
@@ -27,17 +28,20 @@ from pathlib import Path
 from typing import Any
 
 from apps.kit.claims import Finding
-from apps.kit.demo import Lab
+from apps.kit.demo import Lab, Workload
 from lab.catalogue import ROOT, Pattern
 from lab.errors import LabError
 from lab.evidence.stage import Stage
 from lab.evidence.store import RUNS
 from lab.evidence.stored import hold
 from lab.evidence.verdict import Verdict
+from lab.faults.planned import Schedule
+from lab.faults.schedule import dump
 from lab.hosts.inventory import Inventory
 from lab.hosts.remote import Remote
 from lab.hosts.state import write_atomically
 
+SCHEDULE = "schedule.yml"
 HELD, VIOLATED, UNCLEAR = 0, 1, 2
 """Exit statuses of a run: all promised claims hold, one is violated, could not tell."""
 
@@ -67,22 +71,27 @@ class Run:
         hold(self.path)
         self._write_manifest("running")
 
-    def play(self, pattern: Pattern, tell: Callable[[str], None]) -> None:
-        """Play a pattern's demo and keep its evidence.
+    def play(
+        self, pattern: Pattern, tell: Callable[[str], None], schedule: Schedule | None = None
+    ) -> None:
+        """Play a pattern's demo, or its workload under a schedule of faults; keep its evidence.
 
         A demo that breaks off leaves the verdict `unknown` on its own running to the end, with
         the traceback beside it; a Ctrl-C keeps what there is, and goes on up.
         """
         self.manifest["patterns"].append(pattern.name)
         self._write_manifest("running")
-        demo: Callable[[Lab], None] = importlib.import_module(f"apps.{pattern.name}.demo").demo
+        play = _demo(pattern) if schedule is None else _workload(pattern, schedule)
         try:
             stage = Stage(self._remote, pattern, self.seed, tell, self._stated)
         except LabError as error:  # a host's journal cannot be read
             self._stated(_broken(pattern, f"could not begin: {error}"))
             return
+        if schedule is not None:
+            (self.path / pattern.name).mkdir(exist_ok=True)
+            (self.path / pattern.name / SCHEDULE).write_text(dump(schedule))
         try:
-            demo(stage)
+            play(stage)
         except Exception as error:
             stage.attach("broken.txt", traceback.format_exc())
             self._stated(_broken(pattern, f"broke off: {error}"))
@@ -205,6 +214,34 @@ def _counted(verdicts: Sequence[Verdict]) -> Mapping[str, int]:
     for verdict in verdicts:
         counts[verdict.verdict] = counts.get(verdict.verdict, 0) + 1
     return counts
+
+
+def workload(pattern: Pattern) -> Workload:
+    """Give a pattern's workload; LabError if it has none."""
+    module = importlib.import_module(f"apps.{pattern.name}.demo")
+    found = getattr(module, "WORKLOAD", None)
+    if not isinstance(found, Workload):
+        raise LabError(
+            f"{pattern.name} has no workload to be played under faults",
+            f"give apps/{pattern.name}/demo.py a WORKLOAD, or choose others: --only",
+        )
+    return found
+
+
+def _demo(pattern: Pattern) -> Callable[[Stage], None]:
+    demo: Callable[[Lab], None] = importlib.import_module(f"apps.{pattern.name}.demo").demo
+    return demo
+
+
+def _workload(pattern: Pattern, schedule: Schedule) -> Callable[[Stage], None]:
+    play = workload(pattern).play
+
+    def played(stage: Stage) -> None:
+        stage.befall(schedule)
+        play(stage, schedule.seconds)
+        stage.conclude()
+
+    return played
 
 
 def _broken(pattern: Pattern, detail: str) -> Verdict:

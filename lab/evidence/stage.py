@@ -6,10 +6,11 @@ services from the hosts' journals, from the moment the demo began.
 
 from __future__ import annotations
 
+import itertools
 import random
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -19,15 +20,19 @@ from lab.catalogue import Component, Pattern
 from lab.errors import LabError
 from lab.evidence.client import Client, Ended
 from lab.evidence.injection import Injection
+from lab.evidence.playing import Playing
 from lab.evidence.recording import Recording
 from lab.evidence.verdict import Verdict
 from lab.faults.control import Faults
+from lab.faults.planned import Planned, Schedule
 from lab.hosts.remote import Remote
 from lab.logs import by_host
 from lab.status import option, placed
 
 PYTHON = "/opt/distlab/bin/python"
 _POLL = 0.1
+_GRACE = 5.0
+"""Seconds that the hosts leave us to heal what a schedule planned, before they do."""
 
 
 class Stage:
@@ -56,6 +61,8 @@ class Stage:
         self._components = {component.group: component for component in pattern.components}
         self._touched: set[tuple[str, str]] = set()
         self._faults = Faults(remote)
+        self._ids = itertools.count(1)
+        self._playing: Playing | None = None
         self._recording = Recording(remote, by_host(placed(remote.inventory, [pattern])))
 
     # The lab
@@ -99,8 +106,32 @@ class Stage:
 
     def inject(self, fault: Fault, seconds: float = 60.0) -> Injection:
         """Fault that took."""
+        return self._inject(f"f{next(self._ids)}", fault, seconds, seconds)
+
+    def befall(self, schedule: Schedule) -> None:
+        """Have a schedule of faults begin; `calm` waits for its end."""
+        self._ids = itertools.count(len(schedule.planned) + 1)
+        self._playing = Playing(schedule, self._begin)
+
+    def conclude(self) -> None:
+        """State whether the schedule befell the hosts as planned: what did not take shows nothing.
+
+        Without a schedule nothing is stated.
+        """
+        if self._playing is None:
+            return
+        self._playing.stop()
+        failed, count = self._playing.failed, self._playing.count
+        told = f"{count - len(failed)} of {count} faults took, and were healed"
+        finding = Finding(None if failed else True, "; ".join([told, *failed]))
+        self.promised("the faults are those of the schedule", finding)
+
+    def _begin(self, plan: Planned, id_: str) -> Injection:
+        return self._inject(id_, plan.fault, plan.seconds, plan.seconds + _GRACE)
+
+    def _inject(self, id_: str, fault: Fault, seconds: float, at_most: float) -> Injection:
+        """Inject, and have it in the history; the hosts heal it after `at_most` seconds."""
         self._tell(f"fault: {fault}")
-        id_ = f"f{len(self.injections) + 1}"
         begun = {
             **self._action("inject", "lab"),
             "id": id_,
@@ -109,9 +140,14 @@ class Stage:
             "seconds": seconds,
         }
         self.actions.append(begun)
-        injected = self._faults.inject(fault, seconds)
+        try:
+            injected = self._faults.inject(fault, at_most)
+        except BaseException as error:
+            begun |= {"event": "inject_failed", "error": str(error)}
+            self._tell(f"did not take: {fault}: {error}")
+            raise
         begun |= {"took": time.time(), "measured": dict(injected.measured)}
-        injection = Injection(injected, seconds, lambda t: self._healed(id_, fault, t))
+        injection = Injection(injected, at_most, lambda t: self._healed(id_, fault, t))
         self.injections.append(injection)
         return injection
 
@@ -121,7 +157,9 @@ class Stage:
             self.actions.append({**self._action("heal", "lab"), "id": id_, "t": t})
 
     def calm(self, timeout: float = 60.0) -> None:
-        """All healed, all units ready."""
+        """Schedule over, all healed, all units ready."""
+        if self._playing is not None:
+            self._playing.wait(timeout)
         self.heal()
         for host, component in placed(self._remote.inventory, [self._pattern]):
             self.wait_ready(host, component.group, timeout)
@@ -147,15 +185,9 @@ class Stage:
 
     def restore(self) -> list[LabError]:
         """End the faults, and bring back what the demo stopped; give what could not be undone."""
-        undo = [injection.heal for injection in reversed(self.injections)]
-        undo += [partial(self.restart, *touched) for touched in sorted(self._touched)]
-        failed = []
-        for step in undo:
-            try:
-                step()
-            except LabError as error:
-                failed.append(error)
-        return failed
+        failed = _tried([self._playing.stop]) if self._playing else []
+        failed += _tried([injection.heal for injection in reversed(self.injections)])
+        return failed + _tried([partial(self.restart, *unit) for unit in sorted(self._touched)])
 
     def wait_ready(self, host: str, component: str, timeout: float = 30.0) -> None:
         """Active, and for `Type=notify` that is READY."""
@@ -260,3 +292,14 @@ class Stage:
 
     def _collect(self, ended: Ended) -> None:
         self._clients.extend(ended.events)
+
+
+def _tried(steps: Iterable[Callable[[], None]]) -> list[LabError]:
+    """Take every step, whatever becomes of the others; give what failed."""
+    failed = []
+    for step in steps:
+        try:
+            step()
+        except LabError as error:
+            failed.append(error)
+    return failed
