@@ -22,6 +22,7 @@ END
 nft nftables
 curl curl
 nc netcat-openbsd
+chromium chromium
 END
         ;;
     bench)
