@@ -152,6 +152,20 @@ class StoredRun(Stored):
         events = [event for event in lines if event is not None]
         return events, len(lines) - len(events)
 
+    def schedule(self, pattern: str) -> str | None:
+        """Give the schedule that a pattern's workload was played under; None if there was none."""
+        path = self.path / pattern / "schedule.yml"
+        if pattern not in self.patterns or path.is_symlink() or not path.is_file():
+            return None
+        return path.read_text(errors="replace")
+
+    def figures(self, pattern: str) -> dict[str, float]:
+        """Give the numbers that a pattern's demo kept."""
+        figures = self.manifest.get("figures")
+        kept = figures.get(pattern) if isinstance(figures, dict) else None
+        known = kept.items() if isinstance(kept, dict) else ()
+        return {name: number for name, number in known if isinstance(number, int | float)}
+
     def as_json(self) -> dict[str, Any]:
         """Give what a list of runs tells, for programs."""
         return {
