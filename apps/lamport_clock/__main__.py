@@ -10,11 +10,12 @@ from typing import TextIO
 import click
 
 from apps.kit.address import Address
-from apps.kit.cli import AddressType, Pattern, PeerType, listens, typed
+from apps.kit.cli import AddressType, Pattern, PeerType, listens, loads, typed
 from apps.kit.events import Events
 from apps.kit.lifecycle import run_service
 from apps.kit.node import Node
 from apps.kit.store import Store, state_directory
+from apps.kit.summary import Load
 from apps.kit.transport import UdpTransport
 from apps.lamport_clock.client import USAGE, converse
 from apps.lamport_clock.client import contend as contend_for
@@ -22,6 +23,7 @@ from apps.lamport_clock.core import LamportNode
 from apps.lamport_clock.shiviz import shiviz as render
 
 cli = Pattern("lamport_clock", __doc__)
+SECONDS = click.FloatRange(0.01)
 
 
 @cli.component
@@ -42,7 +44,7 @@ def node(events: Events, *, listen: str, port: int, peers: tuple[tuple[str, Addr
 @cli.client
 @click.argument("server", type=AddressType(7000))
 @click.argument("words", nargs=-1, metavar="[REQUEST]...")
-@click.option("--timeout", type=click.FloatRange(0.01), default=60.0, help="Seconds per request.")
+@click.option("--timeout", type=SECONDS, default=60.0, help="Seconds per request.")
 def client(events: Events, *, server: Address, words: tuple[str, ...], timeout: float) -> None:
     """Ask the node SERVER one REQUEST; without one, converse (Ctrl-D ends it).
 
@@ -57,15 +59,22 @@ def client(events: Events, *, server: Address, words: tuple[str, ...], timeout: 
 
 @cli.client
 @click.argument("server", type=AddressType(7000))
-@click.option("--count", type=click.IntRange(1), default=10, help="Times to enter.")
+@loads
 @click.option("--stay", type=click.FloatRange(0.0), default=0.02, help="Seconds inside, about.")
-@click.option("--timeout", type=click.FloatRange(0.01), default=60.0, help="Seconds per request.")
-@click.option("--seed", default=0, help="Of the stays and of whom to talk to.")
+@click.option("--wait", type=SECONDS, help="Seconds to wait for a grant; for ever if not given.")
+@click.option("--timeout", type=SECONDS, default=60.0, help="Seconds per request.")
 def contend(
-    events: Events, *, server: Address, count: int, stay: float, timeout: float, seed: int
+    events: Events,
+    *,
+    server: Address,
+    load: Load | None,
+    stay: float,
+    wait: float | None,
+    timeout: float,
 ) -> None:
-    """Enter the critical section again and again through the node SERVER."""
-    asyncio.run(contend_for(server, events, count=count, stay=stay, patience=timeout, seed=seed))
+    """Enter the critical section again and again through the node SERVER; 10 times, if not told."""
+    load = load or Load(count=10)
+    asyncio.run(contend_for(server, events, load, stay=stay, wait=wait, patience=timeout))
 
 
 @cli.command

@@ -30,7 +30,8 @@ class Causality:
 
     Events are named by their place in `events`, an `int`. `edges` are the pairs that are certain:
     neighbours in one process, and the two ends of a message. `unmatched` are receipts whose sending
-    is not in the history (it is incomplete), or that contradict it.
+    is not in the history (the last lines of a journal go with a host's power), or that contradict
+    it. `uncertain` are they and all that follows from them: their past may be greater than known.
     """
 
     def __init__(self, history: History) -> None:
@@ -38,6 +39,7 @@ class Causality:
         self.events: list[Event] = []
         self.edges: list[tuple[int, int]] = []
         self.unmatched: list[Event] = []
+        self.uncertain: set[int] = set()
         self.lines: dict[str, list[int]] = {}
         self._line: list[str] = []  # of each event: its process …
         self._past: list[dict[str, int]] = []  # … and the last events in its past, itself included
@@ -117,15 +119,16 @@ class Causality:
         earlier = self.lines.setdefault(line, [])
         if earlier:
             past.update(self._past[earlier[-1]])
-            self.edges.append((earlier[-1], place))
+            self._follow(earlier[-1], place)
         if event["event"] == "say":
             self._sendings[event["id"]] = place
         elif event["event"] == "hear":
             sending = self._sendings.get(event["id"])
             if sending is None:
                 self.unmatched.append(event)
+                self.uncertain.add(place)
             else:
-                self.edges.append((sending, place))
+                self._follow(sending, place)
                 for process, last in self._past[sending].items():
                     if last > past.get(process, -1):
                         past[process] = last
@@ -134,3 +137,9 @@ class Causality:
         self.events.append(event)
         self._line.append(line)
         self._past.append(past)
+
+    def _follow(self, a: int, b: int) -> None:
+        """Note that a certainly happened before b."""
+        self.edges.append((a, b))
+        if a in self.uncertain:
+            self.uncertain.add(b)

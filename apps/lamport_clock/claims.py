@@ -18,6 +18,7 @@ from itertools import pairwise
 from typing import TypeAlias
 
 from apps.kit.claims import Finding, History
+from apps.kit.faults import injections
 from apps.lamport_clock.causality import Causality
 
 Run: TypeAlias = "History | Causality"
@@ -49,8 +50,12 @@ def vector_condition(run: Run) -> Finding:
         past = {process: counts[last] for process, last in seen.past(i).items()}
         if past != event["vector"] and (wrong := _misjudged(seen, counts, i)) is not None:
             text = "the vectors order these two events otherwise than they were"
-            return Finding(None if seen.unmatched else False, text, seen.witness(wrong, i))
-    return Finding(True, f"each of {len(seen.events)} vectors is exactly its event's past")
+            return Finding(False, text, seen.witness(wrong, i))
+    exact = len(seen.events) - len(seen.uncertain)
+    text = f"each of {exact} vectors is exactly its event's past"
+    if seen.uncertain:
+        text += f", and each of {len(seen.uncertain)} holds what is known of it"
+    return Finding(True, text)
 
 
 def mutual_exclusion(run: Run) -> Finding:
@@ -61,7 +66,7 @@ def mutual_exclusion(run: Run) -> Finding:
         return Finding(None, "nobody entered in this history")
     for one, next_ in pairwise(spells):
         if not any(end == next_.enter or seen.before(end, next_.enter) for end in one.ends):
-            holds = None if seen.unmatched else False
+            holds = None if next_.enter in seen.uncertain else False
             text = "two were inside, as far as any chain of messages can tell"
             return Finding(holds, text, seen.witness(one.enter, *one.ends[:1], next_.enter))
     return Finding(True, f"{len(spells)} entries, each after the end of the one before")
@@ -75,8 +80,9 @@ def granted_in_order(run: Run) -> Finding:
         return Finding(None, "nobody entered in this history")
     for one, next_ in pairwise(spells):
         if seen.events[one.enter]["fence"] >= seen.events[next_.enter]["fence"]:
+            holds = None if seen.uncertain & {one.enter, next_.enter} else False
             text = "a later request was granted before an earlier one"
-            return Finding(False, text, seen.witness(one.enter, next_.enter))
+            return Finding(holds, text, seen.witness(one.enter, next_.enter))
     return Finding(True, f"the fence grew over {len(spells)} entries")
 
 
@@ -112,6 +118,29 @@ def concurrent_pairs(run: Run) -> Finding:
             text = "the numbers differ, yet neither event happened before the other"
             return Finding(True, text, seen.witness(low, high))
     return Finding(None, "no two concurrent events with different numbers in this history")
+
+
+def nobody_enters_while_cut(history: History) -> Finding:
+    """Shown if a partition or a lost host kept everyone out until it was healed (a known limit).
+
+    An entry shortly after the cut may still follow from what was heard before it.
+    """
+    events = list(history)
+    entries = [event for event in events if event["event"] == "enter"]
+    ends = {event["id"]: event["t"] for event in events if event["event"] == "heal"}
+    told, shown = [], []
+    for begun in [e for word in ("partition", "power_off") for e in injections(events, word)]:
+        took, healed = begun.get("took", begun["t"]), ends.get(begun["id"])
+        if healed is None:
+            continue
+        last = max([took, *(e["t"] for e in entries if took < e["t"] < healed)])
+        if healed - last < (healed - took) / 2:
+            return Finding(False, "there were entries, although not all could speak", (begun,))
+        told.append(f"for {healed - last:.1f} s of a {begun['fault']['fault']}")
+        shown.append(begun)
+    if not told:
+        return Finding(None, "nobody was cut off and healed in this history")
+    return Finding(True, f"nobody entered {', '.join(told)}", tuple(shown))
 
 
 def judge(history: History) -> dict[str, Finding]:
@@ -161,14 +190,20 @@ def _unsorted_spells(seen: Causality) -> Iterator[_Spell]:
 def _misjudged(seen: Causality, counts: list[int], b: int) -> int | None:
     """Give an event that is in the past of b and not in its vector, or the other way round.
 
-    A history may begin in the middle of a run: a vector may count events from before that.
+    A history may begin in the middle of a run: a vector may count events from before that. And it
+    may lack events: of an uncertain past, the vector may tell more than is known.
     """
     vector, past = seen.events[b]["vector"], seen.past(b)
     for process, line in seen.lines.items():
         last = past.get(process)
-        if last is not None and vector.get(process, 0) != counts[last]:
+        counted = vector.get(process, 0)
+        if last is not None and counted < counts[last]:
             return last
-        if last is None and vector.get(process, 0) >= counts[line[0]]:
+        if b in seen.uncertain:
+            continue
+        if last is not None and counted > counts[last]:
+            return last
+        if last is None and counted >= counts[line[0]]:
             return line[0]
     return None
 

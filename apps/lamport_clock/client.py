@@ -17,6 +17,7 @@ from apps.kit.address import Address
 from apps.kit.caller import Caller
 from apps.kit.events import Events
 from apps.kit.outcome import CallFailed, Rejected
+from apps.kit.summary import Load, crowd
 
 USAGE = (
     "acquire [HOLD [WAIT]], release NUMBER NODE, event NAME, tell NODE TEXT, state; "
@@ -99,26 +100,31 @@ async def converse(
 
 
 async def contend(
-    node: Address, events: Events, *, count: int, stay: float, patience: float, seed: int
+    node: Address,
+    events: Events,
+    load: Load,
+    *,
+    stay: float,
+    wait: float | None,
+    patience: float,
 ) -> None:
-    """Enter `count` times, staying about `stay` seconds each, and gossip with everyone between."""
-    rng = random.Random(f"{seed}/{events.node}")
-    entered = failed = 0
-    async with NodeClient(node, events, patience) as client:
+    """Enter again and again, staying about `stay` seconds, and gossip with everyone between.
+
+    A request that is not granted in `wait` seconds is withdrawn.
+    """
+
+    def connect(_: random.Random) -> NodeClient:
+        return NodeClient(node, events, patience)
+
+    async def enter(client: NodeClient, rng: random.Random) -> None:
         peers = sorted((await client.ask({"f": "state"}))["peers"])
-        while entered < count and failed < count:
-            try:
-                await client.ask({"f": "event", "name": f"thought {entered}"})
-                await client.ask({"f": "tell", "to": rng.choice(peers), "text": f"hi {entered}"})
-                granted = await client.ask({"f": "acquire", "hold": max(1.0, 10 * stay)})
-                await asyncio.sleep(rng.uniform(0.5, 1.5) * stay)
-                await client.ask({"f": "release", "fence": granted["fence"]})
-            except CallFailed as error:
-                failed += 1
-                events.say(f"{type(error).__name__.lower()}: {error}")
-                await asyncio.sleep(0.5)
-            else:
-                entered += 1
-                events.say(f"entered with fence {granted['fence']}")
-    events.emit("summary", entered=entered, failed=failed)
-    events.say(f"entered {entered} times, failed {failed} times")
+        await client.ask({"f": "event", "name": "a thought"})
+        await client.ask({"f": "tell", "to": rng.choice(peers), "text": "hello"})
+        waiting = {} if wait is None else {"wait": wait}
+        # Should this client be lost inside, others wait no longer than its hold.
+        granted = await client.ask({"f": "acquire", "hold": max(1.0, 10 * stay), **waiting})
+        await asyncio.sleep(rng.uniform(0.5, 1.5) * stay)
+        await client.ask({"f": "release", "fence": granted["fence"]})
+        events.say(f"entered with fence {granted['fence']}")
+
+    await crowd(events, connect, enter, load)

@@ -215,9 +215,10 @@ class LamportNode:
         """The client's wait is over: withdraw what was asked for it."""
         place = [acquire.request for acquire in self._waiting].index(request)
         asked = place == 0 and self._held_until is None
-        reason = self._mutex.obstacles() if asked else "other clients of this node are before it"
+        reasons = [] if asked else ["other clients of this node are before it"]
+        reasons += self._mutex.obstacles() if self._held_until is None else []
         del self._waiting[place]
-        self._process.do(Reject(request, f"not granted in the time to wait: {reason}"))
+        self._process.do(Reject(request, f"not granted in the time to wait: {'; '.join(reasons)}"))
         if asked:
             self._retire("withdraw")
             if self._waiting:

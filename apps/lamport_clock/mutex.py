@@ -85,14 +85,14 @@ class RequestQueue:
             for peer, time in self._heard.items()
         )
 
-    def obstacles(self) -> str:
+    def obstacles(self) -> list[str]:
         """Say in words what this process waits for, for a person who waits as well."""
         ticket = (self._requests.get(self._me, 0), self._me)
         silent = [peer for peer, time in self._heard.items() if (time, peer) <= ticket]
         ahead = [process for time, process in self.requests if (time, process) < ticket]
         reasons = [f"no answer of {', '.join(silent)}"] if silent else []
         reasons += [f"{', '.join(ahead)} asked before"] if ahead else []
-        return "; ".join(reasons)
+        return reasons
 
     def _after(self, ticket: tuple[int, str], peer: str) -> bool:
         return (self._requests[peer], peer) > ticket

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from apps.kit.claims import Event
+from apps.kit.faults import Partition
 from apps.lamport_clock.causality import Causality, process_of
 from apps.lamport_clock.claims import (
     clock_condition,
@@ -18,6 +19,7 @@ from apps.lamport_clock.claims import (
     granted_in_order,
     judge,
     mutual_exclusion,
+    nobody_enters_while_cut,
     vector_condition,
 )
 from apps.lamport_clock.shiviz import shiviz
@@ -70,12 +72,40 @@ def test_vector_that_knows_too_little_or_too_much_is_found(vector: dict[str, int
     assert vector_condition(history).holds is False
 
 
-def test_history_that_lacks_a_sending_may_not_tell() -> None:
-    """n2 knows of n1's first event only through n3, whose journal is lost."""
+def test_of_a_past_that_went_with_a_hosts_power_what_is_known_is_checked() -> None:
+    """n2 knows of n1's first event only through n3, the end of whose journal is lost."""
     relayed = event("hear", "n2.1", 9, {"n1.1": 1, "n2.1": 3, "n3.1": 4}, id="n3.1:4", peer="n3")
     assert vector_condition([*told(), relayed]).holds
     alone = event("local", "n1.1", 1, {"n1.1": 1}, name="alone")
-    assert vector_condition([alone, relayed]).holds is None
+    assert vector_condition([alone, relayed]).holds
+    forgetful = event("local", "n2.1", 10, {"n2.1": 4}, name="forgetful")
+    assert vector_condition([*told(), relayed, forgetful]).holds is False
+
+
+def test_two_inside_may_only_seem_so_where_the_past_is_not_known() -> None:
+    """n1 left, and said so; that it did went with its host's power."""
+    one = inside("n1.1", 1, {"n1.1": 1})
+    heard = event("hear", "n2.1", 4, {"n1.1": 3, "n2.1": 1}, id="n1.1:3", peer="n1", kind="release")
+    next_ = inside("n2.1", 2, {"n1.1": 3, "n2.1": 2})
+    assert mutual_exclusion([one, heard, next_]).holds is None
+    elsewhere = event("hear", "n3.1", 4, {"n1.1": 3, "n3.1": 1}, id="n1.1:3", peer="n1")
+    assert mutual_exclusion([one, elsewhere, inside("n2.1", 2, {"n2.1": 1})]).holds is False
+
+
+def cut(*entries: float, healed: float | None = 20.0) -> list[Event]:
+    """A partition from 10 on, and entries at these times."""
+    fault = Partition("halves", ("n1", "n2")).as_json()
+    begun = {"event": "inject", "id": "f1", "node": "lab", "t": 9.5, "took": 10.0, "fault": fault}
+    over = [{"event": "heal", "id": "f1", "node": "lab", "t": healed}] if healed else []
+    return [begun, *({"event": "enter", "node": "n1", "t": t} for t in entries), *over]
+
+
+def test_a_cut_is_shown_to_keep_everyone_out() -> None:
+    assert nobody_enters_while_cut(cut(9.0, 10.1, 21.0)).holds is True
+    assert "for 9.9 s of a partition" in nobody_enters_while_cut(cut(9.0, 10.1)).detail
+    assert nobody_enters_while_cut(cut(19.0)).holds is False
+    assert nobody_enters_while_cut(cut(healed=None)).holds is None
+    assert nobody_enters_while_cut([]).holds is None
 
 
 def test_history_in_which_nothing_happened_cannot_tell() -> None:

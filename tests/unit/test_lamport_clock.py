@@ -16,6 +16,7 @@ from apps.kit.events import Events
 from apps.kit.node import Node
 from apps.kit.outcome import Rejected
 from apps.kit.store import Store
+from apps.kit.summary import Load
 from apps.kit.transport import UdpTransport
 from apps.lamport_clock.claims import judge
 from apps.lamport_clock.client import NodeClient, contend, parse
@@ -55,9 +56,8 @@ def test_three_live_nodes_keep_every_promise(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path)
 
     async def fight(name: str) -> None:
-        await contend(
-            cluster.addresses[name], quiet(name), count=5, stay=0.001, patience=20, seed=1
-        )
+        load, node = Load(count=5, seed=1), cluster.addresses[name]
+        await contend(node, quiet(name), load, stay=0.001, wait=None, patience=20)
 
     async def run() -> None:
         async with AsyncExitStack() as stack:

@@ -240,4 +240,4 @@ def test_queue_takes_out_only_the_request_that_was_released() -> None:
     queue.released("n2", 3)
     assert queue.requests == [(7, "n2")]
     queue.ask(8)
-    assert queue.obstacles() == "no answer of n2; n2 asked before"
+    assert queue.obstacles() == ["no answer of n2", "n2 asked before"]
