@@ -102,6 +102,7 @@ def _replay(name: str, inventory: str, *, json: bool) -> NoReturn:
     from lab import screen
     from lab.catalogue import select
     from lab.evidence import plans, store, stored
+    from lab.evidence.comparison import Comparison
     from lab.evidence.runs import VIOLATED, exit_status, playable
 
     before = store.find(name)
@@ -113,26 +114,18 @@ def _replay(name: str, inventory: str, *, json: bool) -> NoReturn:
     plan = plans.from_run(before, loaded)
     command = f"fab run-demo --replay {before.name} --inventory {inventory}"
     run = _played(loaded, chosen, plan, before.seed, command)
-    now = stored.read(run.path)
-    differs = plans.differences(before, now)
+    compared = Comparison(before, stored.read(run.path))
+    same = compared.same_schedule and compared.same_verdicts
     if json:
-        screen.as_json(
-            {
-                "before": before.as_json(),
-                "now": now.as_json(),
-                "differences": differs,
-                "verdicts": [verdict.as_json() for verdict in run.verdicts],
-            }
-        )
+        screen.as_json(compared.as_json())
     else:
-        _show(run)
-        for pattern in before.patterns:
-            for when, played in (("before", before), ("now", now)):
-                faults = plans.injected(played.history(pattern)[0])
-                tell(f"{pattern}, faults {when}: {'; '.join(faults) or 'none'}")
-        for text in differs or ["the same faults, and the same verdicts, as before"]:
-            tell(text)
-    raise Exit(code=exit_status(run.verdicts) or (VIOLATED if differs else 0))
+        rows = (*compared.faults, *compared.verdicts)
+        screen.table(
+            ["pattern", "what", "before", "now"],
+            [(row.pattern, row.what, row.a or "-", row.b or "-") for row in rows],
+        )
+    tell(str(compared))
+    raise Exit(code=exit_status(run.verdicts) or (0 if same else VIOLATED))
 
 
 def _played(inventory: Any, chosen: Sequence[Pattern], plan: Plan, seed: int, command: str) -> Run:

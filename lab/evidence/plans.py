@@ -10,8 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
-from apps.kit.claims import History
-from apps.kit.faults import BadFault, from_json
 from lab.catalogue import Pattern
 from lab.errors import LabError
 from lab.evidence.runs import SCHEDULE, workload
@@ -63,31 +61,3 @@ def from_run(run: StoredRun, inventory: Inventory) -> Plan:
 def aims(pattern: Pattern, inventory: Inventory) -> Aims:
     """Give what faults of a pattern's workload can aim at; LabError if it has none."""
     return aims_of(pattern, workload(pattern), inventory)
-
-
-def injected(history: History) -> list[str]:
-    """Give the faults of a history as people say them, in the order of their begin."""
-    return [_told(event) for event in history if event["event"] == "inject"]
-
-
-def differences(before: StoredRun, now: StoredRun) -> list[str]:
-    """Tell in what a run differs from the one that it repeats: in faults, and in verdicts."""
-    told: list[str] = []
-    for pattern in before.patterns:
-        faults = [injected(run.history(pattern)[0]) for run in (before, now)]
-        if faults[0] != faults[1]:
-            told += [f"{pattern}: the faults were {', '.join(f) or 'none'}" for f in faults]
-    claims = [{(v.pattern, v.claim): v.verdict for v in run.verdicts} for run in (before, now)]
-    for pattern, claim in dict.fromkeys([*claims[0], *claims[1]]):
-        words = [claimed.get((pattern, claim), "not stated") for claimed in claims]
-        if words[0] != words[1]:
-            told.append(f"{pattern}: {claim}: {words[0]} before, {words[1]} now")
-    return told
-
-
-def _told(event: object) -> str:
-    fault = event.get("fault") if isinstance(event, dict) else None
-    try:
-        return str(from_json(fault)) if isinstance(fault, dict) else "not told"
-    except BadFault:
-        return f"not known: {fault}"
