@@ -6,7 +6,8 @@ builds what is missing under .lab/build and prints one JSON object. Everything i
 digest of what it is made from, so an unchanged tree builds nothing.
 
 - The wheelhouse: the wheels that requirements-hosts.lock names, for the hosts' Python and machine,
-  checked against the lock's hashes; and uv, which installs them there without a network.
+  checked against the lock's hashes; and uv, which installs them there without a network. What its
+  makers publish as source alone (`tool.distlab.built-here` in pyproject.toml) is built here first.
 - The code: a wheel of apps/ alone, whose version carries the digest of its files. Tests may have a
   bug planted in it (`lab.plant`).
 - Fingerprints: for each pattern, the digest of all code that its units run (its own, the kit's,
@@ -21,10 +22,13 @@ import base64
 import hashlib
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
+import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -130,29 +134,80 @@ def build_code(top: Path = ROOT) -> tuple[Path, str, bool]:
 
 def build_wheelhouse(python: str, machine: str) -> tuple[Path, str, bool]:
     """Gather the locked wheels into a tar; give it, its digest, and whether it had to be built."""
-    identity = digest((LOCK.read_bytes(), python.encode(), machine.encode()))
+    sources = built_here()
+    identity = digest(
+        (LOCK.read_bytes(), " ".join(sources).encode(), python.encode(), machine.encode())
+    )
     home = BUILD / f"wheelhouse-{identity}"
     built = not home.exists()
     if built:
         with tempfile.TemporaryDirectory(dir=BUILD, prefix="partial-") as partial:
-            wheels = Path(partial) / "wheels"
-            platforms = [
-                f"--platform=manylinux_2_{minor}_{machine}"
-                for minor in range(NEWEST_GLIBC, OLDEST_GLIBC - 1, -1)
-            ]
-            run(
-                [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-                + ["--require-hashes", "--only-binary=:all:", "-r", str(LOCK), "-d", str(wheels)]
-                + [f"--python-version={python}", *platforms, "--platform=manylinux2014_" + machine]
-            )
+            work = Path(partial) / "work"
+            wheels = work / "wheels"
+            wheels.mkdir(parents=True)
+            published, unbuilt = split_lock(LOCK.read_text(), sources)
+            download(published, work, wheels, python, machine)
+            made = build_sources(unbuilt, work, wheels) if unbuilt else ""
+            lock = work / LOCK.name
+            lock.write_text(published + made)
             with tarfile.open(Path(partial) / "wheelhouse.tar", "w") as tar:
-                for path in (*sorted(wheels.iterdir()), LOCK):
+                for path in (*sorted(wheels.iterdir()), lock):
                     tar.add(path, path.name)
-            for path in wheels.iterdir():
-                path.unlink()
-            wheels.rmdir()
+            shutil.rmtree(work)
             settle(Path(partial), home)
     return home / "wheelhouse.tar", identity, built
+
+
+def built_here() -> list[str]:
+    """Give the names of the libraries that are published as source alone."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    names: list[str] = project["tool"]["distlab"]["built-here"]
+    return sorted(names)
+
+
+def split_lock(lock: str, names: Iterable[str]) -> tuple[str, str]:
+    """Part a lock's text: without the requirements of these names, and they alone."""
+    left, taken = [], []
+    for block in re.split(r"(?m)^(?=\S)", lock):
+        name = re.match(r"([\w.-]+)==", block)
+        (taken if name and name[1] in names else left).append(block)
+    return "".join(left), "".join(taken)
+
+
+def download(lock: str, work: Path, wheels: Path, python: str, machine: str) -> None:
+    """Fetch the wheels that a lock names, for the hosts' Python and machine."""
+    (work / "published.lock").write_text(lock)
+    platforms = [
+        f"--platform=manylinux_2_{minor}_{machine}"
+        for minor in range(NEWEST_GLIBC, OLDEST_GLIBC - 1, -1)
+    ]
+    run(
+        [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
+        + ["--only-binary=:all:", "-r", str(work / "published.lock"), "-d", str(wheels)]
+        + [f"--python-version={python}", *platforms, "--platform=manylinux2014_" + machine]
+    )
+
+
+def build_sources(lock: str, work: Path, wheels: Path) -> str:
+    """Build the wheels of sources that a lock names and hashes; give a lock of the wheels."""
+    (work / "sources.lock").write_text(lock)
+    made = work / "made"
+    run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--require-hashes"]
+        + ["-r", str(work / "sources.lock"), "-w", str(made)]
+    )
+    lines = []
+    for path in sorted(made.iterdir()):
+        name, version, *_, abi, platform = path.stem.split("-")
+        if (abi, platform) != ("none", "any"):
+            raise LabError(
+                f"{name} {version} was built for this machine alone ({path.name})",
+                "only pure Python can be built here for the hosts: take its Debian package there",
+            )
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        lines.append(f"{name}=={version} --hash=sha256:{sha256}\n")
+        path.rename(wheels / path.name)
+    return "".join(lines)
 
 
 def settle(partial: Path, home: Path) -> None:

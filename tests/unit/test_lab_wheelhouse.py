@@ -105,3 +105,26 @@ def test_patterns_are_selected_by_name() -> None:
 def test_an_unknown_pattern_is_told_what_was_meant() -> None:
     with pytest.raises(LabError, match="did you mean 'tcp_echo'"):
         select("tpc_echo")
+
+
+LOCKED = """\
+# made by a tool
+click==8.3.1 \\
+    --hash=sha256:aa
+    # via distlab
+spyne==2.14.0 \\
+    --hash=sha256:bb
+    # via distlab (pyproject.toml)
+uv==0.13.8 \\
+    --hash=sha256:cc
+"""
+
+
+def test_a_lock_is_parted_by_names() -> None:
+    published, unbuilt = wheelhouse.split_lock(LOCKED, ["spyne"])
+    assert unbuilt == "\n".join(LOCKED.splitlines()[4:7]) + "\n"
+    assert [line for line in published.splitlines() if "==" in line] == [
+        "click==8.3.1 \\",
+        "uv==0.13.8 \\",
+    ]
+    assert wheelhouse.split_lock(LOCKED, []) == (LOCKED, "")
