@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import select
 import ssl
@@ -161,15 +162,21 @@ class Caller:
         events: Events,
         *,
         timeout: float = 5.0,
+        attempt: float = math.inf,
         backoff: Backoff | None = None,
         rng: random.Random | None = None,
         framing: Callable[[], Framing] = Lines,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """`timeout` bounds a whole call, its retries included (seconds)."""
+        """`timeout` bounds a whole call, its retries included, `attempt` each of them (seconds).
+
+        A connection whose other end lost its power is silent for ever: only the bound of an attempt
+        lets the next one try a new connection.
+        """
         self._address = address
         self._events = events
         self._timeout = timeout
+        self._attempt = attempt
         self._backoff = backoff or Backoff()
         self._rng = rng or random.Random()
         self._framing = framing
@@ -195,7 +202,7 @@ class Caller:
         unknown: Unknown | None = None
         while True:
             try:
-                return await self._once(frame, deadline)
+                return await self._once(frame, Deadline(min(self._attempt, deadline.remaining)))
             except CallFailed as failure:
                 # Once one attempt may have been applied, a later refusal does not undo that.
                 unknown = failure if isinstance(failure, Unknown) else unknown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 from collections.abc import Iterable
 
@@ -112,26 +113,43 @@ def client(
 @click.option(
     "--request", default=lambda: secrets.token_hex(4), show_default="made up", help="Its id."
 )
+@loads
 @click.option(
     "--timeout", type=click.FloatRange(0.01), default=60.0, help="Seconds to wait for the result."
 )
 def submit(
-    events: Events, *, server: Address, numbers: tuple[str, ...], request: str, timeout: float
+    events: Events,
+    *,
+    server: Address,
+    numbers: tuple[str, ...],
+    request: str,
+    load: Load | None,
+    timeout: float,
 ) -> None:
     """Put each NUMBER into SERVER's bag (1 to 10 without one), and wait for the workers."""
-    given = _words(numbers) or asking.SERIES
-    asyncio.run(asking.submit(server, events, request, given, patience=timeout))
+    if load is not None:
+        handed_in = asking.measure_requests(server, events, load, patience=timeout)
+    else:
+        given = _words(numbers) or asking.SERIES
+        handed_in = asking.submit(server, events, request, given, patience=timeout)
+    asyncio.run(handed_in)
 
 
 @cli.client
 @click.argument("server", type=SERVER)
 @click.option("--follow", is_flag=True, help="When no task is left, wait for more.")
 @click.option(
+    "--for", "seconds", type=click.FloatRange(0), help="Wait for more for so many seconds."
+)
+@click.option(
     "--delay", type=click.FloatRange(0), default=0.0, help="Seconds that each task takes longer."
 )
-def work(events: Events, *, server: Address, follow: bool, delay: float) -> None:
+def work(
+    events: Events, *, server: Address, follow: bool, seconds: float | None, delay: float
+) -> None:
     """Take tasks from SERVER's bag and square them here, until none is left."""
-    asyncio.run(worker.work(server, events, follow=follow, delay=delay))
+    long = math.inf if follow and seconds is None else seconds
+    asyncio.run(worker.work(server, events, follow=long, delay=delay))
 
 
 def _words(arguments: Iterable[str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import secrets
 import time
 from collections.abc import Iterable, Sequence
 
@@ -11,15 +12,17 @@ from apps.kit.address import Address
 from apps.kit.caller import Caller
 from apps.kit.events import Events
 from apps.kit.framing import Lines
-from apps.kit.outcome import CallFailed, Rejected, Unknown
+from apps.kit.outcome import CallFailed, Refused, Rejected, Unknown
 from apps.kit.retry import Backoff, Deadline
 from apps.kit.summary import Load, crowd
-from apps.tcp_squares.wire import LONGEST_LINE, LONGEST_WAIT
+from apps.tcp_squares.wire import LONGEST_LINE
 
 SERIES = tuple(map(str, range(1, 11)))
 """What is squared when no number is given."""
-GRACE = 5.0
-"""Seconds that a call may take beyond those it asks the server to wait."""
+ROUND = 3.0
+"""Seconds that the server is asked to wait at a time: nobody waits longer on a dead connection."""
+GRACE = 2.0
+"""Seconds that an answer may take beyond those that it waits for."""
 
 
 def connect(
@@ -35,6 +38,7 @@ def connect(
         server,
         events,
         timeout=patience,
+        attempt=ROUND + GRACE,
         backoff=backoff,
         rng=rng,
         framing=lambda: Lines(LONGEST_LINE),
@@ -109,7 +113,35 @@ async def measure(server: Address, events: Events, load: Load, *, patience: floa
 async def submit(
     server: Address, events: Events, request: str, numbers: Sequence[str], *, patience: float
 ) -> None:
-    """Hand in a request, wait until the workers have done it, and show the squares.
+    """Hand in a request, wait until the workers have done it, and show the squares."""
+    async with _patient(server, events, patience) as caller:
+        squares = await have_done(caller, events, request, numbers, patience=patience)
+    for number, result in zip(numbers, squares, strict=True):
+        events.say(f"{number}² = {result}")
+
+
+async def measure_requests(server: Address, events: Events, load: Load, *, patience: float) -> None:
+    """Let a crowd hand in made-up requests, and sum up; `patience` is seconds per request."""
+
+    async def one(caller: Caller, rng: random.Random) -> list[str]:
+        numbers = [str(rng.randrange(1000)) for _ in range(rng.randint(1, 5))]
+        return await have_done(caller, events, secrets.token_hex(8), numbers, patience=patience)
+
+    await crowd(events, lambda rng: _patient(server, events, patience, rng), one, load)
+
+
+def _patient(
+    server: Address, events: Events, patience: float, rng: random.Random | None = None
+) -> Caller:
+    """Give a caller that is patient with a server that restarts: about a try a second."""
+    steady = Backoff(retries=1 + int(patience), longest=2.0)
+    return connect(server, events, patience + GRACE, backoff=steady, rng=rng)
+
+
+async def have_done(
+    caller: Caller, events: Events, request: str, numbers: Sequence[str], *, patience: float
+) -> list[str]:
+    """Hand in a request and give the squares once the workers have done it; record the operation.
 
     Unknown once `patience` seconds are over: the workers may still do it, and submitting the same
     request again waits on. A server that was restarted has lost it, and takes it anew.
@@ -118,32 +150,32 @@ async def submit(
     invoked = {"f": "submit", "request": request}
     events.emit("invoke", op=op, **invoked, value=list(numbers))
     try:
-        squares = await _until_done(server, events, request, numbers, Deadline(patience))
+        squares = await _until_done(caller, request, numbers, Deadline(patience))
     except CallFailed as error:
         failed(events, error, op, **invoked, value=list(numbers))
         raise
     events.emit("ok", op=op, **invoked, value=squares)
-    for number, result in zip(numbers, squares, strict=True):
-        events.say(f"{number}² = {result}")
+    return squares
 
 
 async def _until_done(
-    server: Address, events: Events, request: str, numbers: Sequence[str], deadline: Deadline
+    caller: Caller, request: str, numbers: Sequence[str], deadline: Deadline
 ) -> list[str]:
-    # Patient with a server that restarts: about a try a second until the time is over.
-    steady = Backoff(retries=1 + int(deadline.remaining), longest=2.0)
-    async with connect(server, events, deadline.remaining + GRACE, backoff=steady) as caller:
-        while True:
-            wait = min(deadline.remaining, LONGEST_WAIT)
-            line = f"submit {request} {wait:.3f} {' '.join(numbers)}"
-            match await ask(caller, line):
-                case ["squares", *squares] if len(squares) == len(numbers):
-                    return squares
-                case ["none"] if deadline.passed:
-                    raise Unknown(
-                        f"not done in time; `--request {request}` with the same numbers waits on"
-                    )
-                case ["none"]:
-                    continue
-                case words:
-                    raise misunderstood(words)
+    heard = False
+    while True:
+        wait = min(deadline.remaining, ROUND)
+        try:
+            words = await ask(caller, f"submit {request} {wait:.3f} {' '.join(numbers)}")
+        except Refused as error:
+            if heard:
+                raise Unknown(f"{error}; the request was heard before, and may be done") from error
+            raise
+        match words:
+            case ["squares", *squares] if len(squares) == len(numbers):
+                return squares
+            case ["none"]:
+                heard = True
+            case _:
+                raise misunderstood(words)
+        if deadline.passed:
+            raise Unknown(f"not done in time; `--request {request}` with the same numbers waits on")

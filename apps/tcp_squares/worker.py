@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import random
 from typing import NamedTuple
@@ -11,10 +12,9 @@ from apps.kit.address import Address
 from apps.kit.caller import Caller
 from apps.kit.events import Events
 from apps.kit.outcome import CallFailed
-from apps.tcp_squares.client import GRACE, ask, connect, failed, misunderstood
+from apps.kit.retry import Deadline
+from apps.tcp_squares.client import GRACE, ROUND, ask, connect, failed, misunderstood
 
-FOLLOW = 20.0
-"""Seconds that a following worker waits for a task before it asks again."""
 PAUSE = 1.0
 """Seconds that it rests at most after a call that failed."""
 
@@ -26,27 +26,28 @@ class Task(NamedTuple):
     number: int
 
 
-async def work(server: Address, events: Events, *, follow: bool, delay: float) -> None:
-    """Work until no task is free; `follow` waits for more, through restarts of the server too.
+async def work(server: Address, events: Events, *, follow: float | None, delay: float) -> None:
+    """Work until no task is free, or for `follow` seconds, through restarts of the server too.
 
     Each task takes `delay` seconds more than it needs, so that a worker can be met at work.
     """
     name = f"{events.node}-{os.getpid()}"
-    wait = FOLLOW if follow else 0.0
+    ends = Deadline(math.inf if follow is None else follow)
     rng = random.Random(name)
-    events.say(f"{name} works for {server}" + (", Ctrl-C ends it" if follow else ""))
+    events.say(f"{name} works for {server}" + ("" if follow is None else ", Ctrl-C ends it"))
     done = 0
-    async with connect(server, events, wait + GRACE, rng=rng) as caller:
-        while True:
+    async with connect(server, events, ROUND + GRACE, rng=rng) as caller:
+        while not ends.passed:
             try:
+                wait = 0.0 if follow is None else min(ends.remaining, ROUND)
                 task = await take(caller, name, wait)
                 if task is not None:
                     await do(caller, events, task, delay)
                     done += 1
-                elif not follow:
+                elif follow is None:
                     break
             except CallFailed as error:
-                if not follow:
+                if follow is None:
                     raise
                 events.say(f"{type(error).__name__.lower()}: {error}; trying again")
                 await asyncio.sleep(rng.uniform(0, PAUSE))
@@ -55,7 +56,7 @@ async def work(server: Address, events: Events, *, follow: bool, delay: float) -
 
 async def take(caller: Caller, worker: str, wait: float) -> Task | None:
     """Take a task, if one is free within so many seconds."""
-    match await ask(caller, f"take {worker} {wait:g}"):
+    match await ask(caller, f"take {worker} {wait:.3f}"):
         case ["task", lease, number]:
             return Task(lease, int(number))
         case ["none"]:

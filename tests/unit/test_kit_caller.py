@@ -179,6 +179,25 @@ def test_a_later_refusal_does_not_make_known_what_was_unknown() -> None:
     run(main())
 
 
+def test_a_silent_connection_costs_one_attempt_and_not_the_call() -> None:
+    async def silent_first(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: list[bytes]
+    ) -> None:
+        asked.append(await reader.readline())
+        if len(asked) > 1:
+            writer.write(asked[-1])
+        await reader.read()
+
+    async def main() -> None:
+        async with scripted(silent_first) as (address, asked):
+            caller = Caller(address, Record("client").events, timeout=PATIENCE, attempt=0.05)
+            async with caller:
+                assert await caller.call(b"hello", idempotent=True) == b"hello"
+            assert len(asked) > 1
+
+    run(main())
+
+
 def test_no_answer_in_time_is_unknown() -> None:
     async def silence(reader: asyncio.StreamReader, _: Any, asked: list[bytes]) -> None:
         asked.append(await reader.readline())

@@ -16,6 +16,7 @@ from apps.kit.address import Address
 from apps.kit.claims import Event
 from apps.kit.effects import CancelTimer, Effects, Emit, Reject, Reply, SetTimer
 from apps.kit.events import Events
+from apps.kit.faults import PowerOff
 from apps.kit.outcome import Refused, Rejected, Unknown
 from apps.kit.summary import Load
 from apps.kit.tcp import Limits
@@ -26,6 +27,7 @@ from apps.tcp_squares.claims import (
     lost_work_is_redone,
     outcomes_are_true,
     results_are_right,
+    worked_twice,
 )
 from apps.tcp_squares.core import Bag, BagLimits
 from apps.tcp_squares.server import SquaresServer
@@ -282,7 +284,7 @@ def test_what_a_bag_does_not_know_is_rejected_or_ignored() -> None:
 
 
 def op(event: str, name: str, f: str, value: Any, **fields: Any) -> Event:
-    return {"event": event, "op": name, "f": f, "value": value, **fields}
+    return {"event": event, "op": name, "f": f, "value": value, "t": 0.0, **fields}
 
 
 def counted(task: int, **fields: Any) -> Event:
@@ -291,6 +293,7 @@ def counted(task: int, **fields: Any) -> Event:
 
 FINISHED: Event = {"event": "finished", "bag": "b", "request": "r", "tasks": 2}
 SUBMITTED: Event = {"event": "submitted", "bag": "b", "request": "r", "tasks": 2}
+POWER_OFF: Event = {"event": "inject", "t": 0.1, "fault": PowerOff("hub").as_json()}
 SUBMIT = op("invoke", "1", "submit", ["1", "2"], request="r")
 
 
@@ -329,9 +332,10 @@ def test_the_claim_that_tasks_count_once(history: list[Event], holds: bool | Non
     ("history", "holds"),
     [
         ([], None),
-        ([SUBMIT], None),
+        ([SUBMIT], True),
         ([SUBMIT, SUBMITTED, FINISHED, op("ok", "1", "submit", [], request="r")], True),
         ([SUBMIT, SUBMITTED, op("ok", "1", "submit", [], request="r")], False),
+        ([SUBMIT, SUBMITTED, op("ok", "1", "submit", [], request="r"), POWER_OFF], True),
         ([SUBMIT, op("fail", "1", "submit", [], request="r", how="refused")], True),
         ([SUBMIT, SUBMITTED, op("fail", "1", "submit", [], request="r", how="refused")], False),
         ([SUBMIT, SUBMITTED, op("unknown", "1", "submit", [], request="r", how="unknown")], True),
@@ -360,11 +364,37 @@ LOST: Event = {
         ([LOST, counted(0)], True),
         ([LOST, counted(1)], False),
         ([LOST, counted(0, bag="another")], True),
+        ([SUBMITTED, LOST, counted(7, bag="another")], True),
+        ([LOST, {**SUBMITTED, "bag": "another"}], False),
         ([LOST, {"event": "gave_up", "bag": "b", "request": "r"}], True),
     ],
 )
 def test_the_claim_that_lost_work_is_redone(history: list[Event], holds: bool | None) -> None:
     assert lost_work_is_redone(history).holds is holds
+
+
+def leased(lease: str, task: int) -> Event:
+    return {"event": "leased", "bag": "b", "request": "r", "task": task, "lease": lease}
+
+
+WORKED = [op("invoke", lease, "work", "3", lease=lease) for lease in ("b.1", "b.2")]
+
+
+@pytest.mark.parametrize(
+    ("history", "holds"),
+    [
+        ([], None),
+        ([leased("b.1", 0), leased("b.2", 1), *WORKED], None),
+        ([leased("b.1", 0), leased("b.2", 0), WORKED[0]], None),
+        ([leased("b.1", 0), leased("b.2", 0), *WORKED], True),
+    ],
+)
+def test_the_limit_that_a_task_may_be_worked_twice(
+    history: list[Event], holds: bool | None
+) -> None:
+    finding = worked_twice(history)
+    assert finding.holds is holds
+    assert list(finding.witness) == (WORKED if holds else [])
 
 
 # All of it, on loopback
