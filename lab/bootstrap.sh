@@ -31,6 +31,7 @@ mn mininet
 brctl bridge-utils
 sockperf sockperf
 wrk wrk
+chromium chromium
 END
         ;;
     *)

@@ -54,7 +54,7 @@ def chromium() -> Iterator[Browser]:
 
 def drawn(page: Page) -> None:
     """Wait until a page's drawings are there; a page that says nothing of them has none."""
-    page.wait_for_function("document.documentElement.dataset.ready !== undefined")
+    page.wait_for_selector("html[data-ready]", state="attached")
     page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 

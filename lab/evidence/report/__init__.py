@@ -21,5 +21,6 @@ PAGE = "report.html"
 def build(run_directory: Path) -> Path:
     """Write a run's page from what it has stored, as far as that can be read; give its path."""
     path = run_directory / PAGE
-    write_atomically(path, render(stored.read(run_directory.resolve())))
+    page = render(stored.read(run_directory.resolve()))
+    write_atomically(path, page.encode(errors="replace").decode())  # half a surrogate pair is `?`
     return path

@@ -85,7 +85,10 @@ class _Table:
 
 def shown(value: Any) -> str:
     """Give a value as the page shows it: a text as it is, anything else as JSON."""
-    text = value if isinstance(value, str) else json.dumps(value)
+    try:
+        text = value if isinstance(value, str) else json.dumps(value)
+    except RecursionError:
+        text = "(nested too deeply)"
     if len(text) > LONGEST:
         return f"{text[:LONGEST]}… ({len(text) - LONGEST} characters more)"
     return text

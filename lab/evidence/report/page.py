@@ -120,7 +120,10 @@ def _environment() -> Environment:
 
 def _time(t: float) -> str:
     """Give a time of day, UTC."""
-    return f"{datetime.fromtimestamp(t, UTC):%H:%M:%S.%f}"
+    try:
+        return f"{datetime.fromtimestamp(t, UTC):%H:%M:%S.%f}"
+    except (OverflowError, ValueError, OSError):  # no clock means it
+        return "no time"
 
 
 def _offset(t: float, began: float) -> str:

@@ -64,8 +64,12 @@ class Timeline:
 
     def find(self, wanted: Sequence[Event]) -> list[int]:
         """Give the places of these events; what is not in the history is left out."""
-        places = {_name(event): i for i, event in reversed(list(enumerate(self.events)))}
-        return [places[name] for event in wanted if (name := _name(event)) in places]
+        names = map(_name, wanted)
+        return [self._places[name] for name in names if name in self._places]
+
+    @cached_property
+    def _places(self) -> dict[tuple[str, ...], int]:
+        return {_name(event): i for i, event in reversed(list(enumerate(self.events)))}
 
     def _lanes(self, keys: Iterable[tuple[str, str]]) -> list[Lane]:
         order = {host: place for place, host in enumerate(self._hosts)}
@@ -128,7 +132,7 @@ def of_controller(event: Event) -> bool:
 
 def _finite(t: object) -> bool:
     try:
-        return isinstance(t, int | float) and math.isfinite(t) and abs(t) < _END_OF_TIME
+        return isinstance(t, int | float) and math.isfinite(t) and 0 <= t < _END_OF_TIME
     except OverflowError:  # an integer that no float can be
         return False
 

@@ -32,7 +32,7 @@ export class Diagram extends Plot {
   show(shown, lanes) {
     this.shown = shown;
     this.rows = lanes;
-    this.row = lanes.length <= 8 ? 46 : lanes.length <= 16 ? 34 : lanes.length <= 30 ? 24 : 16;
+    this.row = lanes.length <= 4 ? 60 : lanes.length <= 8 ? 46 : lanes.length <= 16 ? 34 : lanes.length <= 30 ? 24 : 16;
     this.y = new Float64Array(this.history.lanes.length).fill(NaN);
     lanes.forEach((lane, place) => (this.y[lane] = AXIS + (place + 0.5) * this.row));
     this.resize(AXIS + lanes.length * this.row + FOOT);
@@ -183,7 +183,8 @@ export class Diagram extends Plot {
       seen.add(key);
       const there = toward === NONE ? NaN : this.y[toward];
       const down = Number.isNaN(there) || there === y ? this.row * 0.4 : (there - y) * 0.42;
-      const [endX, endY] = [x + 12, y + Math.sign(down) * Math.min(Math.abs(down), 60)];
+      const high = Math.min(Math.abs(down), lost.length > MANY / 10 ? this.row * 0.35 : 60);
+      const [endX, endY] = [x + high / 4, y + Math.sign(down) * high];
       context.globalAlpha = this.cone && this.#side(event) === APART ? DIM : 0.9;
       context.strokeStyle = colors.lost;
       context.beginPath();

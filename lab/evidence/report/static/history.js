@@ -34,7 +34,7 @@ export class History {
     this.lost = packed.lost[0].map((event, i) => ({ event, toward: packed.lost[1][i] }));
     this.#shapes = packed.shapes;
     this.#columns = packed.columns;
-    this.#shape = Uint16Array.from(packed.shape);
+    this.#shape = Uint32Array.from(packed.shape);
     this.#row = ranks(this.#shape, packed.shapes.length);
   }
 
