@@ -88,22 +88,26 @@ class PowerOff(Fault):
         return (self.host,)
 
 
-SHAPES = ("isolate", "halves", "majority", "bridge", "ring", "mute", "deaf")
+SHAPES_TOLD: Mapping[str, str] = {
+    "isolate": "the first is cut off from all others",
+    "halves": "the first half, rounded down, from the rest",
+    "majority": "the smallest majority from the rest",
+    "bridge": "two halves that only the first reaches",
+    "ring": "each sees a majority, and no two see the same one",
+    "mute": "nothing of the first reaches the others, but it hears them (one-way)",
+    "deaf": "nothing of the others reaches the first, but they hear it (one-way)",
+}
+"""What each shape of a partition keeps apart, by the order of its hosts."""
+
+SHAPES = tuple(SHAPES_TOLD)
 
 
 @dataclass(frozen=True, slots=True)
 class Partition(Fault):
     """Packets between some of the hosts never arrive.
 
-    The shape says between which, by the order of the hosts:
-
-    - `isolate`: the first is cut off from all others
-    - `halves`: the first half, rounded down, from the rest
-    - `majority`: the smallest majority from the rest
-    - `bridge`: two halves that only the first host reaches
-    - `ring`: each host sees a majority, and no two see the same one
-    - `mute`: nothing of the first reaches the others, but it hears them (one-way)
-    - `deaf`: nothing of the others reaches the first, but they hear it (one-way)
+    The shape says between which, by the order of the hosts: see `SHAPES_TOLD`. They are Jepsen's.
+    Of two hosts no `majority`, `bridge` or `ring` can be made: they cut nothing.
     """
 
     word: ClassVar[str] = "partition"
@@ -120,7 +124,8 @@ class Partition(Fault):
 
     def where(self) -> tuple[str, ...]:
         """The hosts that something is kept from."""
-        return tuple(host for host in self.hosts if any(host == to for _, to in self.cut()))
+        deaf = {to for _, to in self.cut()}
+        return tuple(host for host in self.hosts if host in deaf)
 
     def cut(self) -> frozenset[Way]:
         """Give the ways on which nothing arrives."""
@@ -182,15 +187,16 @@ class Link(Fault):
             raise BadFault(f"a jitter of {self.jitter} s takes a delay of at least as much")
         if self.reorder and not self.delay:
             raise BadFault("only a packet that is delayed can be overtaken: reorder takes a delay")
-        if not any(getattr(self, name) for name in _EFFECTS):
-            raise BadFault(f"a link's fault needs an effect: {', '.join(_EFFECTS)}")
+        if not any(getattr(self, name) for name in EFFECTS):
+            raise BadFault(f"a link's fault needs an effect: {', '.join(EFFECTS)}")
 
     def where(self) -> tuple[str, ...]:
         """The hosts whose packets suffer."""
         return self.on
 
 
-_EFFECTS = ("delay", "jitter", "loss", "duplicate", "reorder", "corrupt", "rate")
+EFFECTS = ("delay", "jitter", "loss", "duplicate", "reorder", "corrupt", "rate")
+"""What can befall the packets of a link."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,18 +323,19 @@ def _apart(one: Iterable[str], other: Sequence[str]) -> frozenset[Way]:
 
 
 def _ring(hosts: Sequence[str]) -> frozenset[Way]:
-    """Cut each host from those that are far from it on the ring.
+    """Cut each host from those that are far from it on the ring, either way.
 
-    Each sees so many neighbours on either side that it sees a majority, itself included. Of three
-    hosts on a ring all are neighbours, and of any number at most two apart; there one pair is cut,
-    so that all but one see a majority and two of those differ.
+    Each sees as many neighbours on both sides as make a majority with itself; where that takes an
+    odd number, one more, so that whoever sees a host is seen by it. Of three hosts, which are all
+    neighbours, the outer two are cut: each still sees two, and no two the same.
     """
     count = len(hosts)
+    if count == 3:
+        return _apart(hosts[:1], hosts[2:])
     near = (count // 2 + 1) // 2
-    cut = frozenset(
+    return frozenset(
         (hosts[i], hosts[j])
         for i in range(count)
         for j in range(count)
         if min((i - j) % count, (j - i) % count) > near
     )
-    return cut or _apart(hosts[:1], hosts[1:2])

@@ -2,26 +2,133 @@
 
 The table is in the netdev family, at the doors of the devices that lead to the lab: before routing
 and connection tracking on the way in, behind them on the way out. Whoever filters packets on this
-host for reasons of their own keeps their tables, and SSH passes first of all.
+host for reasons of their own keeps their tables, and SSH passes first of all, whoever began it.
+
+What is blocked is dropped here. What is late, lost or damaged on its way out goes to an engine: the
+kernel's own (`netem`), or our process (`emulation`).
 """
 
 from __future__ import annotations
 
+import ipaddress
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import ModuleType
+from typing import Any
 
-from lab.faults.onhost import records
+from lab.faults.onhost import emulation, netem, records
 from lab.faults.onhost.command import must, run
 from lab.faults.onhost.records import Record
+from lab.faults.onhost.ways import MULTICAST, Way, ways
 
 TABLE = "distlab_faults"
 SSH = "22"
+_ENGINES: Mapping[str, ModuleType] = {"netem": netem, "emulator": emulation}
 
 
 def apply() -> None:
-    """Make the table say what is on record; without anything to say, it is gone."""
+    """Make this host's packets fare as its records say; without any, nothing of ours is left."""
     wanted = records.load()
-    text = _table(wanted)
+    links = [record for record in wanted if record.kind == "link"]
+    leaving = ways_out(links) if links else {}
+    engine = _ENGINES[links[0].kept["engine"]] if links else None
+    if engine is not None:
+        engine.apply(leaving)
+    _replace(table(wanted, blocked_in(wanted), leaving, engine))
+    if engine is None:
+        netem.clear()
+        emulation.clear()
+
+
+def choose(links: Sequence[Record], new: Record) -> str:
+    """Give the name of the engine for the packets of a new fault: that of those before it, or new.
+
+    The emulator does without the kernel's help, and without a place on the device.
+    """
+    for record in links:
+        if record.id != new.id and "engine" in record.kept:
+            return str(record.kept["engine"])
+    return "netem" if netem.usable(list(ways_out([new]))) else "emulator"
+
+
+def ways_out(links: Sequence[Record]) -> dict[str, list[Way]]:
+    """Give the ways with faults out of each device that leads to somebody whom they concern."""
+    to = {address for record in links for address in record.parameters["to"]}
+    led = devices(sorted(to))
+    return {device: ways(links, to, broadcasts(device)) for device, to in led.items()}
+
+
+def devices(addresses: Sequence[str]) -> dict[str, list[str]]:
+    """Give the devices that lead to the addresses, and which of them each leads to."""
+    if not addresses:
+        return {}
+    asked = "".join(f"route get {address}\n" for address in addresses)
+    found: dict[str, list[str]] = {}
+    for route in _answers(must("ip", "-json", "-batch", "-", stdin=asked)):
+        found.setdefault(route["dev"], []).append(route["dst"])
+    return found
+
+
+def broadcasts(device: str) -> list[str]:
+    """Give the addresses by which a device reaches all hosts at once."""
+    (shown,) = _answers(must("ip", "-json", "addr", "show", "dev", device))
+    networks = [
+        ipaddress.ip_interface(f"{at['local']}/{at['prefixlen']}").network
+        for at in shown["addr_info"]
+        if at["family"] == "inet"
+    ]
+    return [*sorted({str(network.broadcast_address) for network in networks}), MULTICAST]
+
+
+def blocked_in(wanted: Iterable[Record]) -> dict[str, list[str]]:
+    """Give the devices where packets of somebody must not come in, and of whom."""
+    peers = {
+        peer for record in wanted if record.kind == "block" for peer in record.parameters["peers"]
+    }
+    return devices(sorted(peers))
+
+
+def table(
+    wanted: Iterable[Record],
+    blocked: Mapping[str, Sequence[str]],
+    leaving: Mapping[str, Sequence[Way]],
+    engine: ModuleType | None,
+) -> str:
+    """Give nft's text of the table; nothing if it would say nothing."""
+    ports = ", ".join(sorted({str(record.parameters.get("ssh_port", SSH)) for record in wanted}))
+    ssh = (f"tcp dport {{ {ports} }} accept", f"tcp sport {{ {ports} }} accept")
+    chains = [
+        _chain(
+            f"in_{place}",
+            f'type filter hook ingress device "{device}" priority -300',
+            *ssh,
+            f"ip saddr {{ {', '.join(sorted(peers))} }} counter drop",
+        )
+        for place, (device, peers) in enumerate(blocked.items())
+    ]
+    if engine is not None:
+        chains += [
+            _chain(
+                f"out_{place}",
+                f'type filter hook egress device "{device}" priority 0',
+                engine.first(),
+                *ssh,
+                *(
+                    f"ip daddr {{ {', '.join(way.to)} }} counter {engine.verdict(way, device)}"
+                    for way in ways
+                ),
+            )
+            for place, (device, ways) in enumerate(leaving.items())
+        ]
+    return "\n".join([f"table netdev {TABLE} {{", *chains, "}"]) + "\n" if chains else ""
+
+
+def _chain(name: str, *rules: str) -> str:
+    body = "\n".join(f"    {rule}" for rule in rules if rule)
+    return f"  chain {name} {{\n{body}\n  }}"
+
+
+def _replace(text: str) -> None:
     if text:
         # One transaction: no packet finds the table half written.
         must("nft", "-f", "-", stdin=f"table netdev {TABLE}\ndelete table netdev {TABLE}\n{text}")
@@ -29,26 +136,6 @@ def apply() -> None:
         must("nft", "delete", "table", "netdev", TABLE)
 
 
-def devices(addresses: Iterable[str]) -> dict[str, list[str]]:
-    """Give the devices that lead to the addresses, and which of them each leads to."""
-    found: dict[str, list[str]] = {}
-    for address in addresses:
-        route = json.loads(must("ip", "-json", "route", "get", address))[0]
-        found.setdefault(route["dev"], []).append(address)
-    return found
-
-
-def _table(wanted: Sequence[Record]) -> str:
-    blocked = {
-        peer for record in wanted if record.kind == "block" for peer in record.parameters["peers"]
-    }
-    ports = {str(record.parameters.get("ssh_port", SSH)) for record in wanted}
-    chains = [
-        f"""  chain in_{number} {{
-    type filter hook ingress device "{device}" priority -300
-    tcp dport {{ {", ".join(sorted(ports))} }} accept
-    ip saddr {{ {", ".join(sorted(peers))} }} counter drop
-  }}"""
-        for number, (device, peers) in enumerate(devices(sorted(blocked)).items())
-    ]
-    return "\n".join([f"table netdev {TABLE} {{", *chains, "}"]) + "\n" if chains else ""
+def _answers(text: str) -> list[dict[str, Any]]:
+    """Read what `ip -json` printed: a list in each line, one for each that was asked."""
+    return [answer for line in text.splitlines() for answer in json.loads(line)]
