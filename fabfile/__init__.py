@@ -17,6 +17,8 @@ fault = Collection(
     faults.pause,
     faults.power_off,
     faults.partition,
+    faults.clock,
+    faults.disk,
     list=faults.list_,
 )
 namespace = Collection(

@@ -6,7 +6,7 @@ from typing import Any
 
 from invoke.context import Context
 
-from apps.kit.faults import BadFault, Fault, Kill, Partition, Pause, PowerOff
+from apps.kit.faults import BadFault, Clock, Disk, Fault, Kill, Partition, Pause, PowerOff
 from fabfile.verb import LOCAL, load, tell, verb
 from lab.errors import LabError
 
@@ -18,7 +18,7 @@ MINUTE = "60s"
 @verb(**WHO)
 def kill(c: Context, host: str, component: str, inventory: str = LOCAL) -> None:
     """SIGKILL a component; systemd starts it again."""
-    _inject(inventory, MINUTE, lambda _: Kill(host, component))
+    inject(inventory, MINUTE, lambda _: Kill(host, component))
 
 
 @verb(**WHO, **LONG)
@@ -26,13 +26,13 @@ def pause(
     c: Context, host: str, component: str, for_: str = MINUTE, inventory: str = LOCAL
 ) -> None:
     """SIGSTOP a component: alive, connected, and silent."""
-    _inject(inventory, for_, lambda _: Pause(host, component))
+    inject(inventory, for_, lambda _: Pause(host, component))
 
 
 @verb(host="The host to switch off.", **LONG)
 def power_off(c: Context, host: str, for_: str = MINUTE, inventory: str = LOCAL) -> None:
     """Cut a host's power, as pulling its plug does."""
-    _inject(inventory, for_, lambda _: PowerOff(host))
+    inject(inventory, for_, lambda _: PowerOff(host))
 
 
 @verb(
@@ -48,11 +48,62 @@ def partition(
     inventory: str = LOCAL,
 ) -> None:
     """Keep packets between some of the hosts from arriving."""
-    _inject(
+    inject(
         inventory,
         for_,
         lambda loaded: Partition(shape, tuple(hosts.split(",") if hosts else loaded.hosts)),
     )
+
+
+@verb(
+    offset="How far off it is: 5s, -1h.",
+    drift="How much faster it runs: 1%, -10%; relative waits of the component shrink as much.",
+    **WHO,
+    **LONG,
+)
+def clock(
+    c: Context,
+    host: str,
+    component: str,
+    offset: str = "0s",
+    drift: str = "0%",
+    for_: str = MINUTE,
+    inventory: str = LOCAL,
+) -> None:
+    """Restart a component into a wrong wall clock; the host's own stays right."""
+    from lab.faults.quantities import part, seconds, signed
+
+    inject(
+        inventory,
+        for_,
+        lambda _: Clock(host, component, signed(seconds, offset), signed(part, drift)),
+    )
+
+
+@verb(
+    full="No write succeeds any more once it has taken what is free.",
+    free="What a full disk still takes: 64K is enough for a component to start.",
+    delay="How much longer each write and each flush takes: 20ms.",
+    forgets="What was not flushed is lost when the component is killed (fab fault.kill).",
+    **WHO,
+    **LONG,
+)
+def disk(
+    c: Context,
+    host: str,
+    component: str,
+    full: bool = False,
+    free: str = "64K",
+    delay: str = "0s",
+    forgets: bool = False,
+    for_: str = MINUTE,
+    inventory: str = LOCAL,
+) -> None:
+    """Restart a component onto a disk that is full, slow or forgetful; its data stay."""
+    from lab.faults.quantities import bytes_, seconds
+
+    room = bytes_(free) if full else 0
+    inject(inventory, for_, lambda _: Disk(host, component, full, room, seconds(delay), forgets))
 
 
 @verb("json")
@@ -94,20 +145,35 @@ def heal(c: Context, inventory: str = LOCAL) -> None:
     tell(f"{len(healed)} healed" if healed else "there was no fault")
 
 
-def _inject(inventory: str, length: str, make: Any) -> None:
+def inject(inventory: str, length: str, *makes: Any, json: bool = False) -> None:
+    """Inject what each of `makes` makes of the inventory; if one does not take, none lasts."""
+    from contextlib import ExitStack
+
+    from lab import screen
     from lab.faults.control import Faults
     from lab.faults.quantities import seconds
     from lab.hosts.remote import Remote
 
     loaded = load(inventory)
     try:
-        fault: Fault = make(loaded)
+        faults: list[Fault] = [make(loaded) for make in makes]
     except BadFault as error:
         raise LabError(str(error)) from error
-    with Remote(loaded) as remote:
-        injected = Faults(remote, tell).inject(fault, seconds(length))
-    for host, figures in injected.measured.items():
-        told = ", ".join(f"{name} {value}" for name, value in figures.items())
-        tell(f"{host}: {told}")
-    if fault.lasts:
-        tell(f"{fault}: for {length} at most; `fab heal` ends it")
+    with Remote(loaded) as remote, ExitStack() as undo:
+        tools = Faults(remote, tell)
+        injected = [undo.enter_context(tools.inject(fault, seconds(length))) for fault in faults]
+        undo.pop_all()
+    if json:
+        screen.as_json(
+            [
+                {"id": one.id, "fault": one.fault.as_json(), "measured": dict(one.measured)}
+                for one in injected
+            ]
+        )
+        return
+    for one in injected:
+        for host, figures in one.measured.items():
+            told = ", ".join(f"{name} {value}" for name, value in figures.items())
+            tell(f"{host}: {told}")
+        if one.fault.lasts:
+            tell(f"{one.fault}: for {length} at most; `fab heal` ends it")

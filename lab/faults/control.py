@@ -88,11 +88,20 @@ class Faults:
             return Injected(id_, fault, {}, lambda: self._power.on(fault.host))
         given = orders(fault, self._remote.inventory)
         texts = {
-            host: json.dumps({"id": id_, "fault": fault.as_json(), "seconds": seconds, **order})
+            host: json.dumps(
+                {
+                    "id": id_,
+                    "fault": fault.as_json(),
+                    "seconds": seconds,
+                    "kind": order.kind,
+                    "parameters": order.parameters,
+                }
+            )
             for host, order in given.items()
         }
         answers = self._remote.each(
-            texts, lambda host: ask(self._remote, host, "inject", texts[host])
+            texts,
+            lambda host: ask(self._remote, host, "inject", texts[host], files=given[host].files),
         )
         failed = [answer for answer in answers.values() if isinstance(answer, LabError)]
         if failed:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from apps.kit.faults import Fault, Kill, Partition, Pause
+from apps.kit.faults import Clock, Disk, Fault, Kill, Partition, Pause
 from lab.catalogue import Component, components, patterns
 from lab.errors import LabError
+from lab.faults.sent import Sent, clock_library, file_system_binding
 from lab.hosts.inventory import Host, Inventory
 
-Order = Mapping[str, Any]
-"""`kind` and `parameters` of a record on the host (`lab.faults.onhost.records`)."""
+
+@dataclass(frozen=True)
+class Order:
+    """What one host is to do."""
+
+    kind: str
+    """As in a record on the host (`lab.faults.onhost.records`), and so are the parameters."""
+    parameters: Mapping[str, Any]
+    files: Sequence[Sent] = ()
+    """What the host needs for it."""
 
 
 def orders(fault: Fault, inventory: Inventory) -> dict[str, Order]:
@@ -29,6 +40,33 @@ def orders(fault: Fault, inventory: Inventory) -> dict[str, Order]:
                     ssh_port=_host(inventory, host).port,
                 )
                 for host in fault.where()
+            }
+        case Clock(host, component, offset, drift):
+            library = clock_library()
+            return {
+                host: _order(
+                    "clock",
+                    library,
+                    unit=_unit(inventory, host, component),
+                    offset=offset,
+                    drift=drift,
+                    library=library.path,
+                    machine=platform.machine(),
+                )
+            }
+        case Disk(host, component, full, free, delay, forgets):
+            binding = file_system_binding()
+            return {
+                host: _order(
+                    "disk",
+                    binding,
+                    unit=_unit(inventory, host, component),
+                    full=full,
+                    free=free,
+                    delay=delay,
+                    forgets=forgets,
+                    binding=binding.path,
+                )
             }
     raise LabError(f"{fault.word} is nothing that a host can be ordered to do")
 
@@ -65,5 +103,5 @@ def _address(inventory: Inventory, name: str) -> str:
     return str(_host(inventory, name).address)
 
 
-def _order(kind: str, **parameters: Any) -> Order:
-    return {"kind": kind, "parameters": parameters}
+def _order(kind: str, *files: Sent, **parameters: Any) -> Order:
+    return Order(kind, parameters, files)

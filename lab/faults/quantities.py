@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from lab.errors import LabError
 
@@ -25,6 +25,12 @@ def part(text: str) -> float:
 def bits_per_second(text: str) -> float:
     """Give the bits a second of `1mbit`, `512kbit`, as tc(8) writes rates."""
     return _read(text, _BITS, "a rate", "1mbit, 512kbit")
+
+
+def signed(read: Callable[[str], float], text: str) -> float:
+    """Give a quantity that may have a sign: `-5s`, `+1%`."""
+    bare = text.strip().lstrip("+-")
+    return -read(bare) if text.strip().startswith("-") else read(bare)
 
 
 def bytes_(text: str) -> int:

@@ -25,6 +25,8 @@ _HALT = signal.SIGRTMIN + 3
 _HALT_SECONDS = 20.0
 _KILL_SECONDS = 10.0
 _CONSOLE_LINES = 25
+_DEVICES = (Path("/dev/fuse"),)
+"""What a host needs beyond nspawn's own choice, if this machine has it: for faults of disks."""
 _TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(\x07|\x1b\\)|\r")
 
 
@@ -85,6 +87,7 @@ def boot(spec: LabSpec, host: str, lock: int) -> None:
         f"--overlay={image.path(made.image)}:{disk / 'upper'}:/",
         f"--network-bridge={spec.bridge}",
         *("--link-journal=no", "--resolv-conf=off", "--timezone=off", "--console=read-only"),
+        *(f"--bind={device}" for device in _DEVICES if device.exists()),
     ]
     cable = network.cable(name)
     network.unplug(cable)

@@ -3,6 +3,7 @@
 inject ORDER     a record as JSON, without what this host adds
 heal [ID …]      the named faults, or all
 list             the records
+disk OPTIONS     be a bad disk, until SIGTERM
 """
 
 from __future__ import annotations
@@ -95,6 +96,11 @@ def main(arguments: list[str]) -> int:
                 answer = heal(wanted)
             case ["list"]:
                 answer = {"faults": [asdict(record) for record in records.load()]}
+            case ["disk", options]:
+                from lab.faults.onhost.diskd import serve as be_disk
+
+                be_disk(json.loads(options))
+                return 0
             case _:
                 raise Trouble(f"what is {' '.join(arguments)}?\n{__doc__}")
     except Trouble as trouble:

@@ -35,6 +35,8 @@ MODULES: Mapping[str, str] = {
     "kill": "kill",
     "pause": "pause",
     "block": "block",
+    "clock": "clock",
+    "disk": "disk",
 }
 
 
