@@ -18,6 +18,7 @@ _STYLES = {
     "holds": "green",
     "shown": "cyan",
     "activating": "yellow",
+    "degraded": "yellow",
     "unknown": "yellow",
     "violated": "bold red",
     "failed": "bold red",
@@ -36,8 +37,13 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     for column in columns:
         grid.add_column(column, overflow="fold")
     for row in rows:
-        grid.add_row(*(Text(str(cell), style=_STYLES.get(str(cell), "")) for cell in row))
+        grid.add_row(*(Text(text, style=_style(text)) for text in map(str, row)))
     console.print(grid)
+
+
+def _style(text: str) -> str:
+    """Give the colour of a cell whose first line is such a word."""
+    return _STYLES.get(text.partition("\n")[0], "")
 
 
 def as_json(value: object) -> None:

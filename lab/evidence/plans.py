@@ -32,7 +32,7 @@ def from_file(path: Path, inventory: Inventory, seconds: float | None = None) ->
 
     def plan(pattern: Pattern) -> Schedule:
         schedule = read(path, inventory, aims(pattern, inventory))
-        last = max(plan.end for plan in schedule.planned)
+        last = max((plan.end for plan in schedule.planned), default=0.0)
         if seconds is not None and seconds < last:
             raise LabError(
                 f"{path}: its faults go on for {last:g} s, longer than {seconds:g} s",

@@ -49,8 +49,10 @@ HELD, VIOLATED, UNCLEAR = 0, 1, 2
 class Run:
     """One run of some demos, and its directory."""
 
-    def __init__(self, remote: Remote, seed: int, command: str, what: str) -> None:
-        """Make the directory; `command` plays the run again, `what` names it."""
+    def __init__(
+        self, remote: Remote, seed: int, command: str, what: str, path: Path | None = None
+    ) -> None:
+        """Make the directory, if it is not given; `command` plays it again, `what` names it."""
         self._remote = remote
         self._began = datetime.now(UTC)
         self.seed = seed
@@ -67,7 +69,7 @@ class Run:
             "trouble": self.trouble,
             **_circumstances(remote.inventory),
         }
-        self.path = _fresh_directory(f"{self._began:%Y%m%dT%H%M%SZ}-{what}")
+        self.path = path or fresh_directory(f"{self._began:%Y%m%dT%H%M%SZ}-{what}")
         hold(self.path)
         self._write_manifest("running")
 
@@ -175,16 +177,18 @@ def playable(inventory: Inventory, chosen: Sequence[Pattern]) -> list[Pattern]:
     return placed
 
 
-def _fresh_directory(name: str) -> Path:
-    RUNS.mkdir(exist_ok=True)
+def fresh_directory(name: str, parent: Path | None = None) -> Path:
+    """Make a directory that was not there, in runs/ or elsewhere, numbered if need be."""
+    home = parent or RUNS
+    home.mkdir(exist_ok=True)
     for number in range(1000):
-        path = RUNS / (f"{name}-{number}" if number else name)
+        path = home / (f"{name}-{number}" if number else name)
         try:
             path.mkdir()
         except FileExistsError:
             continue
         return path
-    raise LabError(f"{RUNS / name} exists a thousand times", "remove old runs")
+    raise LabError(f"{home / name} exists a thousand times", "remove old runs")
 
 
 def _circumstances(inventory: Inventory) -> dict[str, Any]:

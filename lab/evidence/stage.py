@@ -116,9 +116,9 @@ class Stage:
     def conclude(self) -> None:
         """State whether the schedule befell the hosts as planned: what did not take shows nothing.
 
-        Without a schedule nothing is stated.
+        Of a schedule without faults nothing is stated.
         """
-        if self._playing is None:
+        if self._playing is None or not self._playing.count:
             return
         self._playing.stop()
         failed, count = self._playing.failed, self._playing.count

@@ -78,9 +78,9 @@ def load(text: str, name: str, inventory: Inventory, aims: Aims | None = None) -
     """
     content = _parse(text, name)
     entries = content.get("faults")
-    if not isinstance(entries, list) or not entries:
+    if not isinstance(entries, list):
         raise LabError(
-            f"{name}: `faults` is not a list with an entry",
+            f"{name}: `faults` is no list",
             "write one: faults: [{at: 2s, for: 5s, fault: partition, shape: halves, hosts: all}]",
         )
     seed = content.get("seed", 0)
@@ -96,7 +96,7 @@ def load(text: str, name: str, inventory: Inventory, aims: Aims | None = None) -
             word = entry.get("fault") if isinstance(entry, dict) else None
             told = f"entry {number} ({word})" if isinstance(word, str) else f"entry {number}"
             raise LabError(f"{name}: {told}: {what}", fix) from error
-    last = max(plan.end for plan in planned)
+    last = max((plan.end for plan in planned), default=0.0)
     seconds = _quantity("for", content["for"]) if "for" in content else last + nemesis.RECOVERY
     if seconds < last:
         raise LabError(

@@ -153,7 +153,7 @@ def test_a_wrong_entry_is_named_with_what_is_wrong(wrong: str, inventory: Invent
     [
         ("{", "is no YAML"),
         ("- kill", "is no schedule"),
-        ("faults: []", "not a list with an entry"),
+        ("faults: kill", "`faults` is no list"),
         ("{faults: [{}], speed: 1}", "what is 'speed'?"),
         ("{faults: [{}], seed: many}", "no whole number"),
         ("{for: 1s, faults: [{at: 2s, fault: reset, host: n1}]}", "ends after 1 s"),
@@ -211,13 +211,14 @@ def test_what_is_written_is_read_as_it_was(data: st.DataObject) -> None:
         for at, length, fault in data.draw(
             st.lists(
                 st.tuples(st.floats(0, 1e4), st.floats(1e-3, 1e4), faults(st.sampled_from(NODES))),
-                min_size=1,
                 max_size=5,
             )
         )
     ]
     ordered = tuple(sorted(planned, key=lambda plan: plan.at))
-    whole = Schedule(data.draw(st.integers()), max(plan.end for plan in planned) + 1, ordered)
+    whole = Schedule(
+        data.draw(st.integers()), max((plan.end for plan in planned), default=0) + 1, ordered
+    )
     assert schedule.load(schedule.dump(whole), "s.yml", five_hosts()) == whole
 
 

@@ -1,0 +1,112 @@
+"""What clients noticed of a fault, by their operations; the words are those of the package."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from apps.kit.claims import Event, History
+from apps.kit.history import operations
+
+FLOOR = 0.1
+"""Seconds that nobody minds, however quick all was before."""
+TIMES = 2.0
+"""How many times as long as before is too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """What clients noticed."""
+
+    asked: int
+    """Operations that were asked, or still open, from the injection on."""
+    disturbed: int
+    """How many of them were disturbed."""
+    unavailable: float
+    """The longest time that nobody was served, in seconds; 0 if it was no longer than before."""
+    recovered: float | None
+    """Seconds from the fault's end until all went as before; None if it did not any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """An operation, as far as time goes."""
+
+    start: float
+    end: float
+    well: bool
+
+    @property
+    def lasted(self) -> float:
+        return self.end - self.start
+
+
+def measure(history: History) -> Availability | None:
+    """Measure it; None if no operation was asked. A history without a fault is measured whole."""
+    events = list(history)
+    asked = _asked(events)
+    if not asked:
+        return None
+    injected, healed = _fault(events)
+    before = [op for op in asked if op.end <= injected]
+    since = [op for op in asked if op.end > injected]
+    slow = max(FLOOR, TIMES * max((op.lasted for op in before), default=0.0))
+    quiet = max(FLOOR, TIMES * _longest_silence(before, min(op.start for op in asked)))
+    if injected == -float("inf"):  # nothing to compare with, and nothing to recover from
+        slow = quiet = float("inf")
+    disturbed = [op for op in since if not op.well or op.lasted > slow]
+    silence = _longest_silence(since, injected)
+    return Availability(
+        asked=len(since),
+        disturbed=len(disturbed),
+        unavailable=silence if silence > quiet else 0.0,
+        recovered=_recovered(since, disturbed, healed),
+    )
+
+
+def _asked(events: Sequence[Event]) -> list[_Asked]:
+    """Give the operations; one whose client ended without an outcome was over at once."""
+    return [
+        _Asked(op.start, op.completed["t"] if op.completed else op.start, op.outcome == "ok")
+        for op in operations(events)
+    ]
+
+
+def _fault(events: Sequence[Event]) -> tuple[float, float]:
+    """Give when the first fault was injected, and when the last was over."""
+    injected = [event for event in events if event["event"] == "inject"]
+    ends = [event["t"] for event in events if event["event"] == "heal"]
+    ends += [event.get("took", event["t"]) for event in injected]
+    never = -float("inf")
+    return min((event["t"] for event in injected), default=never), max(ends, default=never)
+
+
+def _longest_silence(asked: Sequence[_Asked], began: float) -> float:
+    """Give the longest time in which something was asked and nothing ended well."""
+    longest, open_since = 0.0, None
+    # Each operation's begin and end, in order; of one instant, begins come first.
+    moments = sorted(
+        [(max(op.start, began), 0, op) for op in asked] + [(op.end, 1, op) for op in asked],
+        key=lambda moment: moment[:2],
+    )
+    open_now = 0
+    for t, ends, op in moments:
+        if not ends:
+            open_now += 1
+            open_since = t if open_since is None else open_since
+            continue
+        open_now -= 1
+        if open_since is not None:
+            longest = max(longest, t - open_since)
+        if op.well:
+            open_since = t if open_now else None
+    return longest
+
+
+def _recovered(since: Sequence[_Asked], disturbed: Sequence[_Asked], healed: float) -> float | None:
+    if not disturbed:
+        return 0.0
+    last = max(op.end for op in disturbed)
+    if not any(op.well and op.end > last for op in since):
+        return None
+    return max(0.0, last - healed)
