@@ -13,6 +13,7 @@ from typing import Any
 
 from lab.catalogue import Component
 from lab.errors import LabError
+from lab.faults.onhost.clock import MARK
 from lab.hosts.remote import Remote
 
 FOLLOWED_FOR = 7 * 24 * 3600
@@ -28,17 +29,26 @@ class Line:
     host: str
     unit: str
     text: str
+    clock_is_wrong: bool = False
+    """Whether a fault had turned the clock of who wrote it."""
 
     @property
     def event(self) -> dict[str, Any] | None:
-        """The event that the line holds, if it is one."""
+        """The event that the line holds, if it is one.
+
+        Its `t` is of the host's clock: where the component's own was wrong it is journald's, and
+        what the component said stands in `t_said`.
+        """
         if not self.text.startswith("{"):
             return None
         try:
             event = json.loads(self.text)
         except ValueError:
             return None
-        return event if isinstance(event, dict) and "event" in event else None
+        if not isinstance(event, dict) or "event" not in event:
+            return None
+        wrong = self.clock_is_wrong and "t" in event
+        return {**event, "t": self.at, "t_said": event["t"]} if wrong else event
 
     def as_json(self) -> dict[str, Any]:
         """Give it for programs."""
@@ -65,7 +75,7 @@ def journalctl(units: Sequence[str], *more: str) -> str:
     The unit manager's own entries of the units are among them: why one failed to start.
     """
     words = ["sudo", "-n", "journalctl", "--quiet", "--no-pager", "--output=json"]
-    words += ["--output-fields=MESSAGE,_SYSTEMD_UNIT,UNIT", *more]
+    words += [f"--output-fields=MESSAGE,_SYSTEMD_UNIT,UNIT,{MARK}", *more]
     return shlex.join(words + [word for unit in units for word in ("--unit", unit)])
 
 
@@ -80,7 +90,7 @@ def parse(host: str, line: str) -> Line | None:
     if isinstance(text, list):  # journald gives bytes that are no UTF-8 as numbers
         text = bytes(text).decode(errors="replace")
     unit = entry.get("UNIT") or entry.get("_SYSTEMD_UNIT") or ""
-    return Line(at, host, str(unit), str(text))
+    return Line(at, host, str(unit), str(text), clock_is_wrong=MARK in entry)
 
 
 def read(

@@ -12,7 +12,11 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 Event: TypeAlias = Mapping[str, Any]
-"""A line of a journal: `event`, `pattern`, `component`, `node`, `t` and the event's own fields."""
+"""A line of a journal: `event`, `pattern`, `component`, `node`, `t` and the event's own fields.
+
+`t` is in seconds, by the host's clock. Where a fault had turned the component's own clock, what the
+component took the time to be stands beside it in `t_said`.
+"""
 
 History: TypeAlias = Iterable[Event]
 

@@ -10,6 +10,7 @@ from apps.kit.claims import Finding
 from lab.evidence.client import events_in
 from lab.evidence.runs import HELD, UNCLEAR, VIOLATED, exit_status
 from lab.evidence.verdict import Verdict
+from lab.faults.onhost.clock import MARK
 from lab.logs import journalctl, parse
 
 
@@ -76,6 +77,16 @@ def test_bytes_in_a_journal_are_read() -> None:
     line = parse("n1", json.dumps({"__REALTIME_TIMESTAMP": "1", "MESSAGE": [104, 105, 255]}))
     assert line is not None
     assert line.text == "hi�"
+
+
+def test_event_of_a_wrong_clock_has_the_host_s_time() -> None:
+    """What the component took the time to be stands beside it."""
+    entry = {"__REALTIME_TIMESTAMP": "2500000", "MESSAGE": '{"event": "ready", "t": 3602.5}'}
+    right, wrong = (parse("n1", json.dumps({**entry, **mark})) for mark in ({}, {MARK: "f1"}))
+    assert right is not None
+    assert wrong is not None
+    assert right.event == {"event": "ready", "t": 3602.5}
+    assert wrong.event == {"event": "ready", "t": 2.5, "t_said": 3602.5}
 
 
 @pytest.mark.parametrize("text", ["", "garbage", "[]", "{}", '{"MESSAGE":null}', '"x"'])
