@@ -124,7 +124,7 @@ def test_verdicts_stand_worst_first_and_a_violated_one_open(little: Path, open_p
     words = rows.locator("> summary > .badge").all_inner_texts()
     assert [word.split()[-1] for word in words] == ["violated", "unknown", "shown", "holds"]
     assert rows.first.get_attribute("open") is not None
-    assert rows.first.locator("caption + thead + tbody tr").count() == 2
+    assert rows.first.locator(".witnesses tbody tr").count() == 2
     journal = rows.first.locator(".journal tbody tr")
     assert journal.count() == 4  # all that n2 has said
     assert rows.nth(3).get_attribute("open") is None
@@ -214,6 +214,23 @@ def test_filters_leave_out_hosts_events_and_what_lacks_a_text(
     page.wait_for_selector("output:has-text('2 of 10 events')")
     # The arrival's id is not stored twice, and is found nevertheless.
     assert opened.data(PATTERN) == {"lanes": 3, "events": 2, "messages": 1, "lost": 0}
+
+
+def test_a_command_is_copied(little: Path, open_page: Open) -> None:
+    opened = open_page(little, permissions=["clipboard-read", "clipboard-write"])
+    opened.page.locator("[data-copy]").last.click()
+    opened.page.wait_for_selector("button:has-text('copied')")
+    copied = opened.page.evaluate("() => navigator.clipboard.readText()")
+    assert copied == "fab run-demo --replay 20270115T080000Z-little"
+
+
+def test_a_command_that_cannot_be_copied_is_selected(little: Path, open_page: Open) -> None:
+    opened = open_page(little)
+    opened.page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(); }")
+    opened.page.locator("[data-copy]").last.click()
+    opened.page.wait_for_selector("button:has-text('selected')")
+    selected = opened.page.evaluate("() => String(getSelection())")
+    assert selected == "fab run-demo --replay 20270115T080000Z-little"
 
 
 def test_faults_are_listed(little: Path, open_page: Open) -> None:

@@ -60,12 +60,12 @@ export class Diagram extends Plot {
     context.clearRect(0, 0, this.width, this.height);
     this.paintTimes(this.height - FOOT);
     this.clipped(() => {
-      this.paintFaults((fault) => this.#rowsOf(fault));
-      this.#paintFaultNames();
-      this.#paintLanes();
       const messages = this.#visibleMessages();
       const lost = this.#visibleLost();
+      this.#paintLanes();
       this.#paintMessages(messages);
+      this.paintFaults(this.history.faults, (fault) => this.#rowsOf(fault));
+      this.#paintFaultNames();
       this.#paintLost(lost);
       canvas.dataset.events = this.#paintEvents();
       canvas.dataset.messages = messages.length;
@@ -274,16 +274,18 @@ export class Diagram extends Plot {
   #paintFaultNames() {
     const { context } = this;
     context.font = SMALL;
-    let free = -Infinity;
+    const taken = new Map();
     for (const fault of this.history.faults) {
       const [band] = this.#rowsOf(fault);
       const x = Math.max(this.x(fault.since), this.left) + 4;
       const end = fault.until === null ? Infinity : this.x(fault.until);
       const wide = context.measureText(fault.kind).width;
-      if (!band || x < free || x + wide > Math.min(end, this.right) || this.x(fault.since) < this.left - 200) continue;
+      if (!band || x < taken.get(band[0]) || x + wide > Math.min(end, this.right) || this.x(fault.since) < this.left - 200) continue;
+      context.fillStyle = colors.paper;
+      context.fillRect(x - 2, band[0] + 1, wide + 4, 13);
       context.fillStyle = fault.until === null ? colors.moment : colors.faultInk;
-      context.fillText(fault.kind, x, band[0] + 7);
-      free = x + wide + 6;
+      context.fillText(fault.kind, x, band[0] + 8);
+      taken.set(band[0], x + wide + 6);
     }
     context.font = FONT;
   }

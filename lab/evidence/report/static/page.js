@@ -8,8 +8,13 @@ const evidence = new Map();
 
 for (const button of document.querySelectorAll("[data-copy]"))
   button.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(button.dataset.copy);
-    button.textContent = "copied";
+    try {
+      await navigator.clipboard.writeText(button.dataset.copy);
+      button.textContent = "copied";
+    } catch {  // not allowed here, or no clipboard
+      getSelection().selectAllChildren(button.previousElementSibling);
+      button.textContent = "selected";
+    }
   });
 
 for (const button of document.querySelectorAll("[data-show]"))

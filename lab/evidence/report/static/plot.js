@@ -17,6 +17,7 @@ export class Plot {
     this.history = history;
     this.span = span;
     this.top = top;
+    this.united = united(history.faults);
     this.canvas = document.createElement("canvas");
     this.canvas.setAttribute("role", "img");
     this.canvas.setAttribute("aria-label", label);
@@ -95,8 +96,8 @@ export class Plot {
   }
 
   /** Draw faults: a hatched band while one lasts, a dashed line where it was over at once. */
-  paintFaults(rows = () => [[this.top, this.height]]) {
-    for (const fault of this.history.faults) {
+  paintFaults(faults = this.united, rows = () => [[this.top, this.height]]) {
+    for (const fault of faults) {
       const from = Math.max(this.x(fault.since), this.left - 2);
       const to = Math.min(fault.until === null ? from : this.x(fault.until), this.right + RIGHT);
       if (to < this.left - 1 || from > this.right) continue;
@@ -126,6 +127,8 @@ export class Plot {
       context.lineTo(x + high, top);
     }
     context.stroke();
+    context.globalAlpha = 0.9;
+    context.strokeRect(from, top - 1, to - from, bottom - top + 2);
     context.restore();
   }
 
@@ -141,4 +144,15 @@ export class Plot {
     context.stroke();
     context.restore();
   }
+}
+
+/** Faults with those that overlap as one: whether there was any, where it does not matter which. */
+function united(faults) {
+  const whole = [];
+  for (const { since, until } of faults) {
+    const last = whole.findLast((other) => other.until !== null);
+    if (until !== null && last && since < last.until) last.until = Math.max(last.until, until);
+    else whole.push({ since, until });
+  }
+  return whole;
 }
