@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from apps.kit.faults import Clock, Disk, Fault, Kill, Partition, Pause
+from apps.kit.faults import EFFECTS, Clock, Disk, Fault, Kill, Link, Partition, Pause, Reset
 from lab.catalogue import Component, components, patterns
 from lab.errors import LabError
 from lab.faults.sent import Sent, clock_library, file_system_binding
@@ -32,7 +32,12 @@ def orders(fault: Fault, inventory: Inventory) -> dict[str, Order]:
             return {host: _order("kill", unit=_unit(inventory, host, component))}
         case Pause(host, component):
             return {host: _order("pause", unit=_unit(inventory, host, component))}
-        case Partition():
+        case Partition(shape, hosts):
+            if not fault.cut():
+                raise LabError(
+                    f"of {len(hosts)} hosts no {shape} can be made: it would cut nothing",
+                    "name three or more",
+                )
             return {
                 host: _order(
                     "block",
@@ -40,6 +45,25 @@ def orders(fault: Fault, inventory: Inventory) -> dict[str, Order]:
                     ssh_port=_host(inventory, host).port,
                 )
                 for host in fault.where()
+            }
+        case Link():
+            return {
+                host: _order(
+                    "link",
+                    to=_others(inventory, host, fault.to),
+                    broadcast=not fault.to,
+                    effects={name: getattr(fault, name) for name in EFFECTS},
+                    ssh_port=_host(inventory, host).port,
+                )
+                for host in dict.fromkeys(fault.on)
+            }
+        case Reset(host, peers):
+            return {
+                host: _order(
+                    "reset",
+                    peers=_others(inventory, host, peers),
+                    ssh_port=_host(inventory, host).port,
+                )
             }
         case Clock(host, component, offset, drift):
             library = clock_library()
@@ -97,6 +121,15 @@ def _host(inventory: Inventory, name: str) -> Host:
             f"choose from: {', '.join(inventory.hosts)}",
         )
     return inventory.hosts[name]
+
+
+def _others(inventory: Inventory, host: str, named: Sequence[str]) -> list[str]:
+    """Give the addresses of the named hosts but this one; of all if none is named."""
+    _host(inventory, host)
+    found = [_address(inventory, name) for name in named or inventory.hosts if name != host]
+    if not found:
+        raise LabError(f"{host} has no peer here but itself", "name others, or more of them")
+    return list(dict.fromkeys(found))
 
 
 def _address(inventory: Inventory, name: str) -> str:

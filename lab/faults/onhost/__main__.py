@@ -4,6 +4,7 @@ inject ORDER     a record as JSON, without what this host adds
 heal [ID …]      the named faults, or all
 list             the records
 disk OPTIONS     be a bad disk, until SIGTERM
+emulate FILE     be the emulator of the links in the file, until SIGTERM
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import signal
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from lab.faults.onhost import records
@@ -100,6 +102,11 @@ def main(arguments: list[str]) -> int:
                 from lab.faults.onhost.diskd import serve as be_disk
 
                 be_disk(json.loads(options))
+                return 0
+            case ["emulate", file]:
+                from lab.faults.onhost.emulate import serve
+
+                serve(Path(file))
                 return 0
             case _:
                 raise Trouble(f"what is {' '.join(arguments)}?\n{__doc__}")

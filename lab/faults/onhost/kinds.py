@@ -35,6 +35,8 @@ MODULES: Mapping[str, str] = {
     "kill": "kill",
     "pause": "pause",
     "block": "block",
+    "link": "link",
+    "reset": "reset",
     "clock": "clock",
     "disk": "disk",
 }

@@ -50,11 +50,13 @@ def together(all_: Sequence[Effects]) -> Effects:
     def either(name: str) -> float:
         return 1.0 - math.prod(1.0 - float(getattr(each, name)) for each in all_)
 
+    loss = either("loss")
     return Effects(
         delay=total("delay"),
         jitter=total("jitter"),
-        loss=either("loss"),
-        duplicate=either("duplicate"),
+        loss=loss,
+        # To netem, one that is lost and doubled is one; where all are lost, none shall come of it.
+        duplicate=either("duplicate") if loss < 1 else 0.0,
         reorder=either("reorder"),
         corrupt=either("corrupt"),
         rate=min((each.rate for each in all_ if each.rate), default=0.0),
