@@ -9,7 +9,7 @@ from invoke.collection import Collection
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # lab/ and apps/ lie beside it
 
-from fabfile import faults, hosts, patterns, runs
+from fabfile import faults, hosts, patterns, runs, store
 
 fault = Collection(
     "fault",
@@ -32,4 +32,8 @@ namespace = Collection(
     patterns.status,
     patterns.logs,
     runs.run_demo,
+    store.runs,
+    store.report,
+    store.compare,
+    store.serve,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -28,9 +29,11 @@ HELP = {
 
 def verb(*options: str, **more: str) -> Callable[[F], F]:
     """Make a function a verb: help for its options, and errors as two lines instead of a trace."""
-    help_ = {name: HELP[name] for name in ("inventory", *options)} | more
 
     def decorate(function: F) -> F:
+        common = {"inventory"} & inspect.signature(function).parameters.keys()
+        help_ = {name: HELP[name] for name in (*common, *options)} | more
+
         @functools.wraps(function)
         def guarded(*args: Any, **kwargs: Any) -> Any:
             try:

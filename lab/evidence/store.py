@@ -1,8 +1,13 @@
-"""The store of runs: what lies in runs/, listed, filtered, found by name, and removed."""
+"""The store of runs: what lies in runs/, listed, filtered, found by name, and removed.
+
+Another directory may be named by the environment, as DISTLAB_RUNS.
+"""
 
 from __future__ import annotations
 
+import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +17,7 @@ from lab.catalogue import ROOT
 from lab.errors import LabError
 from lab.evidence.stored import Stored, StoredRun, load, read
 
-RUNS = ROOT / "runs"
+RUNS = Path(os.environ.get("DISTLAB_RUNS", ROOT / "runs")).absolute()
 LATEST = "latest"
 _STAMPED = re.compile(r"\d{8}T\d{6}Z-")
 _MATRIX = "matrix.json"
@@ -23,6 +28,20 @@ class StoredMatrix(Stored):
     """A matrix of patterns under faults."""
 
     content: Mapping[str, Any]
+
+    @property
+    def state(self) -> str:
+        """Whether it is being made, was finished, or was left off."""
+        finished = self.content.get("state") == "finished"
+        return "running" if self.live else "finished" if finished else "interrupted"
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How many cells of each word."""
+        cells = self.content.get("cells")
+        known = cells if isinstance(cells, list) else []
+        words = (cell.get("word") for cell in known if isinstance(cell, dict))
+        return Counter(word for word in words if isinstance(word, str))
 
     @property
     def page(self) -> Path | None:

@@ -22,7 +22,7 @@ from typing import Any
 
 from apps.kit.claims import Event
 from lab.errors import LabError
-from lab.evidence.verdict import Verdict, is_event
+from lab.evidence.verdict import WORDS, Verdict, is_event
 
 STATES = ("running", "finished", "interrupted", "died", "damaged")
 """A run that `died` was killed: it says that it runs, and no process holds it."""
@@ -141,8 +141,7 @@ class StoredRun(Stored):
     def counts(self) -> Mapping[str, int]:
         """How many verdicts of each word, the word that matters most first."""
         counted = Counter(verdict.verdict for verdict in self.verdicts)
-        words = ("violated", "unknown", "holds", "shown")
-        return {word: counted[word] for word in words if counted[word]}
+        return {word: counted[word] for word in WORDS if counted[word]}
 
     def history(self, pattern: str) -> tuple[list[Event], int]:
         """Give a pattern's events, and how many lines of its history could not be read."""

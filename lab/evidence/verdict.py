@@ -12,6 +12,8 @@ _WORDS = {
     "promised": {True: "holds", False: "violated", None: "unknown"},
     "limit": {True: "shown", False: "unknown", None: "unknown"},
 }
+WORDS = ("violated", "unknown", "holds", "shown")
+"""What a verdict can be, what matters most first."""
 
 
 @dataclass(frozen=True)

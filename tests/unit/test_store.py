@@ -21,6 +21,7 @@ from lab.evidence.store import Wanted
 from lab.evidence.stored import STATES, read
 from tests.stored_runs import EVENT, stored_run, verdict
 
+MATRIX = {"state": "finished", "cells": [{"word": "holds"}, {"word": "holds"}, {"word": 3}, 4]}
 FIRST, SECOND = "20261121T030414Z-tcp_echo", "20261121T035342Z-rest_api"
 
 
@@ -244,11 +245,11 @@ def test_matrices_are_no_runs(tmp_path: Path) -> None:
     stored_run(tmp_path, FIRST)
     whole = tmp_path / "20261121T040000Z-matrix"
     whole.mkdir()
-    (whole / "matrix.json").write_text('{"seed": 3}')
+    (whole / "matrix.json").write_text(json.dumps(MATRIX))
     (tmp_path / "20261121T050000Z-matrix").mkdir()
     half, full = store.matrices(tmp_path)
-    assert (half.content, half.page) == ({}, None)
-    assert full.content == {"seed": 3}
+    assert (half.content, half.page, half.state) == ({}, None, "interrupted")
+    assert (full.state, full.counts) == ("finished", {"holds": 2})
     assert [run.name for run in store.runs(tmp_path)] == [FIRST]
     with pytest.raises(LabError):
         store.find("20261121T04", tmp_path)
