@@ -8,11 +8,12 @@ import time
 import click
 
 from apps.kit.address import Address
-from apps.kit.cli import AddressType, Pattern, listens
+from apps.kit.cli import AddressType, Pattern, listens, loads
 from apps.kit.events import Events
 from apps.kit.lifecycle import run_service
 from apps.kit.store import Store, state_directory
-from apps.udp_heartbeat.client import follow, show_status
+from apps.kit.summary import Load
+from apps.udp_heartbeat.client import follow, poll, show_status
 from apps.udp_heartbeat.core import Monitor
 from apps.udp_heartbeat.detectors import PhiRules
 from apps.udp_heartbeat.heart import Heart
@@ -96,10 +97,13 @@ def monitor(
 
 @cli.client
 @click.argument("server", type=AddressType(12346), metavar="MONITOR")
+@loads
 @click.option("--timeout", type=click.FloatRange(0.01), default=5.0, help="Seconds to answer.")
-def status(events: Events, *, server: Address, timeout: float) -> None:
-    """Show who is alive, suspected, dead, and for how long."""
-    asyncio.run(show_status(server, events, timeout))
+def status(events: Events, *, server: Address, load: Load | None, timeout: float) -> None:
+    """Show who is alive, suspected, dead, and for how long; or ask so as a load."""
+    asyncio.run(
+        poll(server, events, timeout, load) if load else show_status(server, events, timeout)
+    )
 
 
 @cli.client

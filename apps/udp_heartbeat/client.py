@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,6 +11,7 @@ from apps.kit.address import Address
 from apps.kit.caller import Caller
 from apps.kit.events import Events
 from apps.kit.outcome import CallFailed, Rejected
+from apps.kit.summary import Load, crowd
 
 WAIT = 20.0
 """Seconds that a watching request waits for news."""
@@ -82,6 +84,18 @@ async def show_status(monitor: Address, events: Events, patience: float) -> None
         return
     for line in table([HEADINGS, *map(cells, rows)]):
         events.say(line)
+
+
+async def poll(monitor: Address, events: Events, patience: float, load: Load) -> None:
+    """Ask for the table again and again, and sum up."""
+
+    def connect(_: random.Random) -> MonitorClient:
+        return MonitorClient(monitor, events, patience)
+
+    async def ask(client: MonitorClient, _: random.Random) -> None:
+        await client.status()
+
+    await crowd(events, connect, ask, load)
 
 
 async def follow(monitor: Address, events: Events, patience: float, count: int | None) -> None:
