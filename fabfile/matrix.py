@@ -29,7 +29,7 @@ def matrix(
     inventory: str = "",
     only: str = "",
     faults: str = "",
-    seconds: str = "2.5s",
+    seconds: str = "2s",
     seed: int = -1,
     resume: str = "",
     json: bool = False,

@@ -35,7 +35,10 @@ class Playing:
             thread.start()
 
     def wait(self, timeout: float) -> None:
-        """Wait until all is over; LabError if that is not so `timeout` seconds after its time."""
+        """Wait until all is over; LabError if that is not so `timeout` seconds after its time.
+
+        A fault lasts from when it took, so one that is slow to inject ends later than planned.
+        """
         self._join(self._last - self._elapsed() + timeout, "the schedule of faults is not over")
 
     def stop(self, timeout: float = 60.0) -> None:
@@ -48,7 +51,7 @@ class Playing:
             return
         try:
             injection = self._inject(plan, id_)
-            self._stopped.wait(max(0.0, plan.end - self._elapsed()))
+            self._stopped.wait(plan.seconds)
             injection.heal()
         except Exception as error:  # whatever it is, the run has to hear of it
             self.failed.append(f"{id_}, {plan.fault}: {error}")

@@ -11,10 +11,10 @@ degraded    all promises hold, and clients noticed: an operation was disturbed, 
 holds       all promises hold, and no client noticed
 
 An operation is *disturbed* if it did not end well, or took longer than twice the slowest before
-the fault and 0.1 s at least. Beside the word stand, where they are more than nothing:
+the fault and 0.25 s at least. Beside the word stand, where they are more than nothing:
 
 unavailable the longest time without an operation that ended well, while some were asked, from the
-            injection on; more than twice the longest before the fault and 0.1 s at least
+            injection on; more than twice the longest before the fault and 0.25 s at least
 recovered   from the end of the fault (for what is over at once, from its moment) until the last
             disturbed operation was over; "not recovered" if none ended well after that one
 lost        as the workload counts it: what was asked or sent and never answered or received

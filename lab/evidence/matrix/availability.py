@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from apps.kit.claims import Event, History
 from apps.kit.history import operations
 
-FLOOR = 0.1
+FLOOR = 0.25
 """Seconds that nobody minds, however quick all was before."""
 TIMES = 2.0
 """How many times as long as before is too long."""

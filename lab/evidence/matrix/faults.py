@@ -15,10 +15,10 @@ NONE = "none"
 """The workload without a fault: what all else is compared with."""
 WARM = 1.5
 """Seconds before the fault, in which clients start and all is well."""
-LASTS = 2.5
+LASTS = 2.0
 """Seconds of the fault."""
-AFTER = 2.0
-"""Seconds after it, in which clients see whether all is as before."""
+AFTER = 2.5
+"""Seconds for all else: until the fault took, its end, and whether all is as before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Column:
     """What befalls whom, in a few words."""
     make: Callable[[Aims], Fault]
     after: float = AFTER
-    """Seconds that its end takes, and what comes after it."""
+    """Seconds beside those that it lasts; a restart and a boot need more of them."""
 
 
 def _first(make: Callable[[str, str], Fault]) -> Callable[[Aims], Fault]:
@@ -55,17 +55,17 @@ COLUMNS: Mapping[str, Column] = {
     "partition": Column("its host cut off from all others", _cut("isolate")),
     "mute": Column("nothing of its host arrives, but it hears", _cut("mute")),
     "loss": Column("20% of all packets lost", _link(loss=0.2)),
-    "delay": Column("all packets 150 ms late, ± 50 ms", _link(delay=0.15, jitter=0.05)),
+    "delay": Column("all packets 200 ms late, ± 50 ms", _link(delay=0.2, jitter=0.05)),
     "duplicate": Column("20% of all packets twice", _link(duplicate=0.2)),
     "reorder": Column("25% of all packets overtake", _link(delay=0.02, reorder=0.25)),
     "corrupt": Column("5% of all packets with a bit flipped", _link(corrupt=0.05)),
     "rate": Column("each host sends 128 kbit/s at most", _link(rate=128e3)),
     "clock": Column(
-        "its wall clock 30 s ahead", _first(lambda h, c: Clock(h, c, offset=30.0)), after=3.0
+        "its wall clock 30 s ahead", _first(lambda h, c: Clock(h, c, offset=30.0)), after=4.0
     ),
-    "disk_full": Column("no write succeeds", _first(lambda h, c: Disk(h, c, full=True)), after=3.0),
+    "disk_full": Column("no write succeeds", _first(lambda h, c: Disk(h, c, full=True)), after=4.0),
     "disk_slow": Column(
-        "each write 0.1 s longer", _first(lambda h, c: Disk(h, c, delay=0.1)), after=3.0
+        "each write 0.1 s longer", _first(lambda h, c: Disk(h, c, delay=0.1)), after=4.0
     ),
     "reset": Column("its host's TCP connections reset", lambda a: Reset(a.components[0][0])),
 }

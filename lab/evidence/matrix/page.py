@@ -61,6 +61,6 @@ def render(matrix: Matrix) -> str:
 
 def meanings() -> dict[str, str]:
     """Give what each word of a cell means, as the package says it."""
-    found = re.findall(r"^(\w+) {2,}(\S.*(?:\n {12}\S.*)*)", words.__doc__ or "", re.MULTILINE)
-    found += re.findall(r"^(\w{10,11}) (the .*(?:\n {12}\S.*)*)", words.__doc__ or "", re.MULTILINE)
+    entry = r"^(\w+) +(?<=^.{12})(\S.*(?:\n {12}\S.*)*)"
+    found = re.findall(entry, words.__doc__ or "", re.MULTILINE)
     return {word: " ".join(text.split()) for word, text in found}
