@@ -2,7 +2,8 @@
 
 In static/ they are plain modules, which browsers and editors understand as they are. In the page
 each becomes a function's scope that stands after those it imports. What is understood is what they
-use: `import { … } from "./….js";` on a line, and `export` before a function, a class or a constant.
+use: `import { … } from "./….js";` on a line, and `export` before a function, a class, a constant or
+a list of constants.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from pathlib import Path
 
 STATIC = Path(__file__).parent / "static"
 _IMPORT = re.compile(r'^import (\{ .* \}) from "\./(.+)";$', re.MULTILINE)
-_EXPORT = re.compile(r"^export ((?:async )?(?:function|class|const) (\w+))", re.MULTILINE)
+_EXPORT = re.compile(
+    r"^export ((?:async )?(?:function|class|const) (\w+|\[[\w, ]+\]))", re.MULTILINE
+)
 
 
 @cache
@@ -35,7 +38,7 @@ def _collect(name: str, texts: dict[str, str]) -> None:
 
 
 def _wrapped(name: str, text: str) -> str:
-    exported = ", ".join(found[2] for found in _EXPORT.finditer(text))
+    exported = ", ".join(found[2].strip("[]") for found in _EXPORT.finditer(text))
     inner = _EXPORT.sub(r"\1", _linked(text))
     return f'modules["{name}"] = (() => {{\n{inner}\nreturn {{ {exported} }};\n}})();'
 

@@ -7,15 +7,16 @@
 
 import { Cone } from "./causality.js";
 import { NONE } from "./history.js";
+import { paintLabels } from "./labels.js";
 import { colorOf, marksOf, paintCross, paintMark } from "./marks.js";
 import { AXIS, Plot } from "./plot.js";
+import { APART, bundled, distance, FUTURE, PAST, separate } from "./strokes.js";
 import { colors, FONT, SMALL } from "./theme.js";
 
 const MANY = 2500;
 const NAMED = 120;
 const BIN = 2;
 const FOOT = 8;
-const [APART, PAST, FUTURE] = [0, 1, 2];
 const DIM = 0.12;
 
 export class Diagram extends Plot {
@@ -73,7 +74,7 @@ export class Diagram extends Plot {
       this.#paintWitnesses();
       this.#paintPointed();
     });
-    this.#paintLabels();
+    paintLabels(this);
     canvas.dataset.lanes = this.rows.length;
     canvas.dataset.past = this.cone?.before ?? "";
     canvas.dataset.future = this.cone?.after ?? "";
@@ -116,8 +117,13 @@ export class Diagram extends Plot {
 
   #paintMessages(messages) {
     const { context } = this;
+    const lineOf = (arrival) => this.#line(arrival);
+    const sideOf = (arrival) => (this.cone ? this.#sideOf(this.history.cause[arrival], arrival) : APART);
+    const groups = messages.length > MANY
+      ? bundled(messages, lineOf, sideOf, this.width)
+      : separate(messages, lineOf, sideOf);
     context.lineWidth = 1;
-    for (const { side, weight, lines } of messages.length > MANY ? this.#bundle(messages) : this.#each(messages)) {
+    for (const { side, weight, lines } of groups) {
       context.strokeStyle = [colors.message, colors.past, colors.future][side];
       context.globalAlpha = this.cone && side === APART ? DIM : weight;
       context.beginPath();
@@ -134,40 +140,6 @@ export class Diagram extends Plot {
     const { cause, lane, t } = this.history;
     const sending = cause[arrival];
     return [this.x(t[sending]), this.y[lane[sending]], this.x(t[arrival]), this.y[lane[arrival]]];
-  }
-
-  /** Every message as a stroke of its own, by side. */
-  #each(messages) {
-    const groups = [APART, PAST, FUTURE].map((side) => ({ side, weight: 0.8, lines: [] }));
-    for (const arrival of messages) {
-      const side = this.cone ? this.#sideOf(this.history.cause[arrival], arrival) : APART;
-      groups[side].lines.push(this.#line(arrival));
-    }
-    return groups;
-  }
-
-  /** Messages between the same places as one stroke, by side and by how many there are. */
-  #bundle(messages) {
-    const { cause, lane, lanes } = this.history;
-    const columns = Math.ceil(this.width / BIN) + 2;
-    const bins = new Map();
-    for (const arrival of messages) {
-      const sending = cause[arrival];
-      const line = this.#line(arrival);
-      const c1 = Math.min(Math.max(Math.floor(line[0] / BIN), -1), columns);
-      const c2 = Math.min(Math.max(Math.floor(line[2] / BIN), -1), columns);
-      const side = this.cone ? this.#sideOf(sending, arrival) : APART;
-      const pair = lane[sending] * lanes.length + lane[arrival];
-      const key = ((pair * (columns + 2) + c1) * (columns + 2) + c2) * 3 + side;
-      const bin = bins.get(key);
-      if (bin) bin.count++;
-      else bins.set(key, { count: 1, side, line });
-    }
-    const weights = [0.3, 0.5, 0.8];
-    const groups = [APART, PAST, FUTURE].flatMap((side) => weights.map((weight) => ({ side, weight, lines: [] })));
-    for (const { count, side, line } of bins.values())
-      groups[side * 3 + (count > 12 ? 2 : count > 2 ? 1 : 0)].lines.push(line);
-    return groups;
   }
 
   /** A stub towards where the message was meant to go, with a cross at its end. */
@@ -290,33 +262,6 @@ export class Diagram extends Plot {
     context.font = FONT;
   }
 
-  #paintLabels() {
-    const { context, history } = this;
-    const room = this.left - 8;
-    let host = null;
-    for (const lane of this.rows) {
-      const { node, component, host: its } = history.lanes[lane];
-      const y = this.y[lane];
-      if (host !== null && its !== host) {
-        context.fillStyle = colors.line;
-        context.fillRect(0, Math.round(y - this.row / 2), this.right, 1);
-      }
-      const twoLines = this.row >= 34;
-      const first = its === host && twoLines && node === its ? "" : node;
-      host = its;
-      context.fillStyle = colors.ink;
-      context.font = `600 ${FONT}`;
-      const short = fitted(context, first, twoLines ? room : room * 0.5);
-      const alone = twoLines && !first;
-      if (!alone) context.fillText(short, 0, twoLines ? y - 7 : y);
-      const wide = twoLines ? 0 : context.measureText(short).width + 6;
-      context.font = SMALL;
-      context.fillStyle = colors.muted;
-      context.fillText(fitted(context, component, room - wide), wide, twoLines && !alone ? y + 8 : y);
-    }
-    context.font = FONT;
-  }
-
   #paintWitnesses() {
     const { context } = this;
     context.strokeStyle = colors.witness;
@@ -344,24 +289,9 @@ export class Diagram extends Plot {
   #nearestMessage(x, y, reach) {
     let [best, least] = [NONE, reach];
     for (const arrival of this.#visibleMessages()) {
-      const away = distance(x, y, ...this.#line(arrival));
+      const away = distance(x, y, this.#line(arrival));
       if (away < least) [best, least] = [arrival, away];
     }
     return best;
   }
-}
-
-/** How far a point is from a stretch of a line. */
-function distance(x, y, x1, y1, x2, y2) {
-  const length = (x2 - x1) ** 2 + (y2 - y1) ** 2 || 1;
-  const along = Math.min(Math.max(((x - x1) * (x2 - x1) + (y - y1) * (y2 - y1)) / length, 0), 1);
-  return Math.hypot(x - x1 - along * (x2 - x1), y - y1 - along * (y2 - y1));
-}
-
-/** As much of a text as fits. */
-function fitted(context, text, room) {
-  if (context.measureText(text).width <= room) return text;
-  let short = text;
-  while (short && context.measureText(`${short}…`).width > room) short = short.slice(0, -1);
-  return `${short}…`;
 }
