@@ -9,7 +9,7 @@ from invoke.collection import Collection
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # lab/ and apps/ lie beside it
 
-from fabfile import faults, hosts, patterns, runs, store
+from fabfile import faults, hosts, links, matrix, patterns, runs, store
 
 fault = Collection(
     "fault",
@@ -19,6 +19,12 @@ fault = Collection(
     faults.partition,
     faults.clock,
     faults.disk,
+    links.link,
+    links.delay,
+    links.loss,
+    links.rate,
+    links.reset,
+    links.shapes,
     list=faults.list_,
 )
 namespace = Collection(
@@ -32,6 +38,7 @@ namespace = Collection(
     patterns.status,
     patterns.logs,
     runs.run_demo,
+    matrix.matrix,
     store.runs,
     store.report,
     store.compare,
