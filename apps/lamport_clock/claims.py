@@ -123,7 +123,8 @@ def concurrent_pairs(run: Run) -> Finding:
 def nobody_enters_while_cut(history: History) -> Finding:
     """Shown if a partition or a lost host kept everyone out until it was healed (a known limit).
 
-    An entry shortly after the cut may still follow from what was heard before it.
+    An entry shortly after the cut may still follow from what was heard before it, and healing is
+    over on some hosts sooner than on others.
     """
     events = list(history)
     entries = [event for event in events if event["event"] == "enter"]
@@ -133,10 +134,11 @@ def nobody_enters_while_cut(history: History) -> Finding:
         took, healed = begun.get("took", begun["t"]), ends.get(begun["id"])
         if healed is None:
             continue
-        last = max([took, *(e["t"] for e in entries if took < e["t"] < healed)])
-        if healed - last < (healed - took) / 2:
+        moments = [took, *(e["t"] for e in entries if took < e["t"] < healed), healed]
+        longest = max(later - sooner for sooner, later in pairwise(moments))
+        if longest < (healed - took) / 2:
             return Finding(False, "there were entries, although not all could speak", (begun,))
-        told.append(f"for {healed - last:.1f} s of a {begun['fault']['fault']}")
+        told.append(f"for {longest:.1f} s of a {begun['fault']['fault']}")
         shown.append(begun)
     if not told:
         return Finding(None, "nobody was cut off and healed in this history")

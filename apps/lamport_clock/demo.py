@@ -1,15 +1,16 @@
 """All nodes fight for one resource and gossip while the lab is broken in every way it can be.
 
 One node is killed; another is paused, and later loses its power; the nodes are parted in two
-halves. Whatever becomes of the requests meanwhile, the numbers keep the order of causes, no two are
-inside at once, and once all is calm everyone is granted the resource again.
+halves; all messages are late, and overtake each other. Whatever becomes of the requests meanwhile,
+the numbers keep the order of causes, no two are inside at once, and once all is calm everyone is
+granted the resource again.
 """
 
 from __future__ import annotations
 
 from apps.kit.claims import Finding
-from apps.kit.demo import Lab, Running, Workload
-from apps.kit.faults import Partition, Pause, PowerOff
+from apps.kit.demo import Lab, Running, Workload, outlast
+from apps.kit.faults import Link, Partition, Pause, PowerOff
 from apps.lamport_clock.claims import concurrent_pairs, judge, nobody_enters_while_cut
 from apps.lamport_clock.shiviz import shiviz
 
@@ -24,6 +25,8 @@ PROMISES = {
 }
 VAIN = 1.5
 """Seconds that a node waits for the resource while one of them is silent."""
+LATE = 0.03
+"""Seconds that messages are late, and the most by which they are later or earlier than that."""
 WAIT = 30.0
 """Seconds in which a node must be granted the resource once all is calm."""
 
@@ -47,6 +50,8 @@ def demo(lab: Lab) -> None:
         with lab.inject(fault):
             ask_in_vain(lab, asked)
         entries(lab, 1)
+    with lab.inject(Link(tuple(nodes), tuple(nodes), delay=LATE, jitter=LATE)):
+        entries(lab, 1)
     for contender in contenders:
         contender.stop()
     verdict(lab)
@@ -55,8 +60,7 @@ def demo(lab: Lab) -> None:
 
 def play(lab: Lab, seconds: float) -> None:
     """Fight for the resource for so long, whatever befalls the nodes."""
-    for contender in fight(lab, seconds):
-        contender.wait()
+    outlast(lab, fight(lab, seconds))
     verdict(lab)
 
 

@@ -103,7 +103,8 @@ def cut(*entries: float, healed: float | None = 20.0) -> list[Event]:
 def test_a_cut_is_shown_to_keep_everyone_out() -> None:
     assert nobody_enters_while_cut(cut(9.0, 10.1, 21.0)).holds is True
     assert "for 9.9 s of a partition" in nobody_enters_while_cut(cut(9.0, 10.1)).detail
-    assert nobody_enters_while_cut(cut(19.0)).holds is False
+    assert nobody_enters_while_cut(cut(19.9)).holds is True
+    assert nobody_enters_while_cut(cut(12.0, 14.0, 16.0, 18.0)).holds is False
     assert nobody_enters_while_cut(cut(healed=None)).holds is None
     assert nobody_enters_while_cut([]).holds is None
 
