@@ -121,7 +121,7 @@ def _fault(name: str, rng: random.Random, aims: Aims) -> Fault:
             offset = rng.choice((-1, 1)) * round(rng.uniform(0.2, 5.0), 1)
             return Clock(host, component, offset, drift=rng.choice((0.0, -0.05, 0.05)))
         case "disk_full":
-            return Disk(host, component, full=True, free=rng.choice((0, 4096, 65536)))
+            return Disk(host, component, full=True, free=rng.choice((64 << 10, 256 << 10)))
         case "disk_slow":
             return Disk(host, component, delay=rng.choice((0.02, 0.1, 0.3)))
         case "reset":

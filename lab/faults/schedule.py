@@ -203,9 +203,8 @@ def _fault(given: dict[str, Any], inventory: Inventory) -> Fault:
 def _quantity(name: str, value: Any) -> float:
     """Read a quantity, as text with a unit or as a bare number; a clock's may be below zero."""
     if isinstance(value, str):
-        below = name in _SIGNED and value.startswith("-")
-        number = _READ[name](value.removeprefix("-") if below else value)
-        return -number if below else number
+        read = _READ[name]
+        return quantities.signed(read, value) if name in _SIGNED else read(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise LabError(f"{name} is no quantity: {value!r}", "write it as 20s, 50ms, 20%, 1mbit")
     lowest = -MOST if name in _SIGNED else 0

@@ -63,7 +63,11 @@ COLUMNS: Mapping[str, Column] = {
     "clock": Column(
         "its wall clock 30 s ahead", _first(lambda h, c: Clock(h, c, offset=30.0)), after=4.0
     ),
-    "disk_full": Column("no write succeeds", _first(lambda h, c: Disk(h, c, full=True)), after=4.0),
+    "disk_full": Column(
+        "64 KiB more, then no write succeeds",
+        _first(lambda h, c: Disk(h, c, full=True, free=64 << 10)),
+        after=4.0,
+    ),
     "disk_slow": Column(
         "each write 0.1 s longer", _first(lambda h, c: Disk(h, c, delay=0.1)), after=4.0
     ),
