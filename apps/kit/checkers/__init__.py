@@ -1,0 +1,15 @@
+"""Checkers: pure functions from a history to a finding, each with the few events that show it.
+
+    linearizable(history, Register)
+    exactly_once(history, sent="submitted", delivered="counted", id_="task")
+
+They take any history of `apps.kit.claims`: a simulator's trace or the merged journals of hosts.
+"""
+
+from apps.kit.checkers.linearizability import linearizable
+from apps.kit.checkers.models import Log, Model
+from apps.kit.checkers.queue import Queue
+from apps.kit.checkers.register import Register
+from apps.kit.checkers.sets import Set
+
+__all__ = ["Log", "Model", "Queue", "Register", "Set", "linearizable"]
