@@ -3,7 +3,7 @@
 import { NONE, OUTCOMES } from "./history.js";
 import { paintMark } from "./marks.js";
 import { AXIS, Plot } from "./plot.js";
-import { decades, duration, multiples, number, roundStep } from "./scale.js";
+import { decades, duration, largest, multiples, number, roundStep } from "./scale.js";
 import { colors, SMALL } from "./theme.js";
 
 const FOOT = 8;
@@ -29,7 +29,8 @@ export class Latency extends Plot {
     super(history, span, { height: 200, label: "Latency of operations over time, by outcome" });
     this.operations = operations;
     const seconds = operations.map((operation) => Math.max(operation.seconds, SHORTEST));
-    this.decades = decades(seconds.reduce((a, b) => Math.min(a, b), Infinity), seconds.reduce((a, b) => Math.max(a, b), 0));
+    const least = seconds.reduce((a, b) => Math.min(a, b), Infinity);
+    this.decades = decades(least, largest(seconds, SHORTEST));
   }
 
   y(seconds) {
@@ -103,7 +104,7 @@ export class Rate extends Plot {
       }
       return counts.map((count) => count / step);
     });
-    const most = Math.max(...rates.map((counts) => counts.reduce((a, b) => Math.max(a, b), 0)), 1e-9);
+    const most = largest(rates.map((counts) => largest(counts, 0)), 1e-9);
     const tick = roundStep(most / 3);
     this.top = AXIS;
     this.most = Math.ceil(most / tick) * tick;

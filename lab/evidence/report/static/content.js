@@ -25,8 +25,9 @@ function messageTold(history, arrival) {
   const sending = history.cause[arrival];
   const [from, to] = [sending, arrival].map((i) => history.lanes[history.lane[i]].node);
   const way = duration(history.t[arrival] - history.t[sending]);
+  const title = [make("b", {}, `${from} → ${to}`), ` ${way} on its way, by the hosts' clocks`];
   return [
-    make("p", { class: "title" }, make("b", {}, `${from} → ${to}`), ` ${way} on its way, by the hosts' clocks`),
+    make("p", { class: "title" }, ...title),
     listed(history, arrival, SHORT),
   ];
 }
@@ -42,7 +43,10 @@ export function whole(history, cone) {
   const i = cone.event;
   const cause = history.cause[i];
   const lines = [];
-  if (cause !== NONE) lines.push(`follows ${history.nameOf(cause)} of ${duration(history.t[i] - history.t[cause])} before`);
+  if (cause !== NONE) {
+    const ago = duration(history.t[i] - history.t[cause]);
+    lines.push(`follows ${history.nameOf(cause)} of ${ago} before`);
+  }
   const arrived = [...history.arrivals(i)].map((a) => history.lanes[history.lane[a]].node);
   if (arrived.length) lines.push(`arrived at ${arrived.join(", ")}`);
   if (history.lost.some(({ event }) => event === i)) lines.push("no arrival of it is known");

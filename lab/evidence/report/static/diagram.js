@@ -13,6 +13,8 @@ import { AXIS, Plot } from "./plot.js";
 import { APART, bundled, distance, FUTURE, PAST, separate } from "./strokes.js";
 import { colors, FONT, SMALL } from "./theme.js";
 
+/** How high a lane is, where there are at most so many. */
+const ROWS = [[4, 60], [8, 46], [16, 34], [30, 24], [Infinity, 16]];
 const MANY = 2500;
 const NAMED = 120;
 const BIN = 2;
@@ -33,7 +35,7 @@ export class Diagram extends Plot {
   show(shown, lanes) {
     this.shown = shown;
     this.rows = lanes;
-    this.row = lanes.length <= 4 ? 60 : lanes.length <= 8 ? 46 : lanes.length <= 16 ? 34 : lanes.length <= 30 ? 24 : 16;
+    this.row = ROWS.find(([most]) => lanes.length <= most)[1];
     this.y = new Float64Array(this.history.lanes.length).fill(NaN);
     lanes.forEach((lane, place) => (this.y[lane] = AXIS + (place + 0.5) * this.row));
     this.resize(AXIS + lanes.length * this.row + FOOT);
@@ -101,7 +103,8 @@ export class Diagram extends Plot {
     const { from, to } = this.span;
     return messages.filter((arrival) => {
       const sending = cause[arrival];
-      if (Math.max(t[arrival], t[sending]) < from || Math.min(t[arrival], t[sending]) > to) return false;
+      if (t[arrival] < from && t[sending] < from) return false;
+      if (t[arrival] > to && t[sending] > to) return false;
       if (!this.shown[arrival] && !this.shown[sending]) return false;
       return this.y[lane[arrival]] + this.y[lane[sending]] > 0;  // NaN if either is hidden
     });
@@ -118,7 +121,8 @@ export class Diagram extends Plot {
   #paintMessages(messages) {
     const { context } = this;
     const lineOf = (arrival) => this.#line(arrival);
-    const sideOf = (arrival) => (this.cone ? this.#sideOf(this.history.cause[arrival], arrival) : APART);
+    const { cause } = this.history;
+    const sideOf = (arrival) => (this.cone ? this.#sideOf(cause[arrival], arrival) : APART);
     const groups = messages.length > MANY
       ? bundled(messages, lineOf, sideOf, this.width)
       : separate(messages, lineOf, sideOf);
@@ -227,7 +231,8 @@ export class Diagram extends Plot {
     const { context } = this;
     context.fillStyle = colors.muted;
     context.globalAlpha = 0.5;
-    for (const lane of this.rows) context.fillRect(this.left, this.y[lane] - 0.5, this.right - this.left, 1);
+    const wide = this.right - this.left;
+    for (const lane of this.rows) context.fillRect(this.left, this.y[lane] - 0.5, wide, 1);
     context.globalAlpha = 1;
   }
 
@@ -250,9 +255,10 @@ export class Diagram extends Plot {
     for (const fault of this.history.faults) {
       const [band] = this.#rowsOf(fault);
       const x = Math.max(this.x(fault.since), this.left) + 4;
-      const end = fault.until === null ? Infinity : this.x(fault.until);
+      const end = Math.min(fault.until === null ? Infinity : this.x(fault.until), this.right);
       const wide = context.measureText(fault.kind).width;
-      if (!band || x < taken.get(band[0]) || x + wide > Math.min(end, this.right) || this.x(fault.since) < this.left - 200) continue;
+      const over = fault.until === null && fault.since < this.span.from;
+      if (!band || over || x < taken.get(band[0]) || x + wide > end) continue;
       context.fillStyle = colors.paper;
       context.fillRect(x - 2, band[0] + 1, wide + 4, 13);
       context.fillStyle = fault.until === null ? colors.moment : colors.faultInk;

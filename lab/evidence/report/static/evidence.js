@@ -9,10 +9,11 @@ import { attach, keyed } from "./gestures.js";
 import { NONE } from "./history.js";
 import { Overview } from "./overview.js";
 import { quantileRows, quantileTable } from "./quantiles.js";
+import { number } from "./scale.js";
 import { Span } from "./span.js";
 
-const HELP = "Drag to move, Ctrl+wheel or pinch to zoom, click an event for its causal past and future. "
-  + "Keys: arrows, + and −, 0 for all, n and p for the next and the previous event, Esc.";
+const HELP = "Drag to move, Ctrl+wheel or pinch to zoom, click an event for its causal past and "
+  + "future. Keys: arrows, + and −, 0 for all, n and p for the next and the previous event, Esc.";
 
 export class Evidence {
   /** Fill a section's element with a history's drawings. */
@@ -41,7 +42,8 @@ export class Evidence {
     this.diagram.choose(i);
     this.panel.hidden = i === NONE;
     if (i === NONE) return;
-    const close = make("button", { type: "button", class: "close", "aria-label": "close", click: () => this.choose(NONE) }, "✕");
+    const close = pressed("✕", "close", () => this.choose(NONE));
+    close.classList.add("close");
     this.panel.replaceChildren(close, ...whole(this.history, this.diagram.cone));
     this.span.reveal(this.history.t[i]);
   }
@@ -59,20 +61,22 @@ export class Evidence {
   }
 
   #zooms() {
-    const button = (text, label, click) => make("button", { type: "button", "aria-label": label, title: label, click }, text);
     return make("div", { class: "zooms" },
-      button("−", "zoom out", () => this.span.zoom(2)),
-      button("+", "zoom in", () => this.span.zoom(0.5)),
-      button("all", "show all of the time", () => this.span.showAll()));
+      pressed("−", "zoom out", () => this.span.zoom(2)),
+      pressed("+", "zoom in", () => this.span.zoom(0.5)),
+      pressed("all", "show all of the time", () => this.span.showAll()));
   }
 
   #legend() {
-    const sign = (kind, text, meaning) => make("span", {}, make("b", { class: kind }, text), ` ${meaning}`);
+    const sign = (kind, text, meaning) =>
+      make("span", {}, make("b", { class: kind }, text), ` ${meaning}`);
     const { lost, faults } = this.history;
+    const missed = `no arrival known (${number(lost.length)})`;
     return make("p", { class: "legend" },
       sign("", "●", "sent"), sign("", "○", "arrived"), sign("local", "◆", "other event"),
-      ...(lost.length ? [sign("lost", "╲✕", `no arrival known (${lost.length.toLocaleString("en")})`)] : []),
-      ...(faults.length ? [sign("fault", "▨", "fault"), sign("moment", "┆", "kill, reset")] : []),
+      ...(lost.length ? [sign("lost", "╲✕", missed)] : []),
+      ...(faults.length ? [sign("fault", "▨", "fault")] : []),
+      ...(faults.length ? [sign("moment", "┆", "kill, reset")] : []),
       make("span", { class: "help", title: HELP, tabindex: "0" }, "how to use it ",
         make("span", { class: "help-text" }, HELP)));
   }
@@ -136,8 +140,8 @@ export class Evidence {
     this.tip.replaceChildren(...hint(this.history, found));
     const { offsetWidth: wide, offsetHeight: high } = this.tip;
     this.tip.style.left = `${Math.max(8, Math.min(event.clientX + 14, innerWidth - wide - 12))}px`;
-    const below = event.clientY + 18;
-    this.tip.style.top = `${below + high > innerHeight ? Math.max(8, event.clientY - high - 12) : below}px`;
+    const [above, below] = [event.clientY - high - 12, event.clientY + 18];
+    this.tip.style.top = `${below + high > innerHeight ? Math.max(8, above) : below}px`;
   }
 
   /** Step from event to event with keys; whether the key was one of these. */
@@ -163,7 +167,8 @@ export class Evidence {
       this.#chooseIf(events[place]);
     } else {
       const lane = diagram.rows[diagram.rows.indexOf(history.lane[chosen]) + over];
-      if (lane !== undefined) this.#chooseIf(history.nearest(lane, history.t[chosen], diagram.shown));
+      if (lane === undefined) return true;
+      this.#chooseIf(history.nearest(lane, history.t[chosen], diagram.shown));
     }
     return true;
   }
@@ -171,4 +176,9 @@ export class Evidence {
   #chooseIf(i) {
     if (i !== undefined && i !== NONE) this.choose(i);
   }
+}
+
+/** A button, and what it is for. */
+function pressed(text, label, click) {
+  return make("button", { type: "button", "aria-label": label, title: label, click }, text);
 }

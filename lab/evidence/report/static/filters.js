@@ -11,10 +11,12 @@ export class Filters {
     this.names = new Set(history.names);
     this.text = "";
     this.#changed = changed;
-    const counts = new Map(history.names.map((name) => [name, 0]));
-    for (const name of history.name) counts.set(history.names[name], counts.get(history.names[name]) + 1);
-    const names = [...counts].sort((a, b) => b[1] - a[1]);
-    const text = make("input", { type: "search", placeholder: "text in an event", "aria-label": "Text in an event", spellcheck: "false" });
+    const text = make("input", {
+      type: "search",
+      placeholder: "text in an event",
+      "aria-label": "Text in an event",
+      spellcheck: "false",
+    });
     const search = later(() => {
       this.text = text.value.toLowerCase();
       this.apply();
@@ -23,7 +25,7 @@ export class Filters {
     this.status = make("output", { class: "status" });
     this.element = make("div", { class: "filters" },
       this.#choice("hosts", [...this.hosts].map((host) => [host, host]), this.hosts),
-      this.#choice("events", names.map(([name, count]) => [name, `${name} (${number(count)})`]), this.names),
+      this.#choice("events", counted(history), this.names),
       text);
     this.#describe(history.count);
   }
@@ -48,7 +50,7 @@ export class Filters {
 
   #describe(count) {
     const all = this.history.count;
-    this.status.value = count === all ? `${number(all)} events` : `${number(count)} of ${number(all)} events`;
+    this.status.value = `${count === all ? "" : `${number(count)} of `}${number(all)} events`;
   }
 
   /** A list of boxes to tick, behind a button. */
@@ -74,8 +76,18 @@ export class Filters {
       make("button", { type: "button", click: all(false) }, "none"));
     const menu = make("details", { class: "choice" }, make("summary", {}, title),
       make("div", {}, both, ...boxes.map(({ row }) => row)));
-    menu.addEventListener("keydown", (event) => event.key === "Escape" && menu.removeAttribute("open"));
-    addEventListener("pointerdown", (event) => menu.contains(event.target) || menu.removeAttribute("open"));
+    const close = () => menu.removeAttribute("open");
+    menu.addEventListener("keydown", (event) => event.key === "Escape" && close());
+    addEventListener("pointerdown", (event) => menu.contains(event.target) || close());
     return menu;
   }
+}
+
+/** The names of events as they are listed: the most frequent first, with how many there are. */
+function counted(history) {
+  const counts = new Array(history.names.length).fill(0);
+  for (const name of history.name) counts[name]++;
+  const names = history.names.map((name, i) => ({ name, count: counts[i] }));
+  names.sort((a, b) => b.count - a.count);
+  return names.map(({ name, count }) => [name, `${name} (${number(count)})`]);
 }

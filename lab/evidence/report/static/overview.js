@@ -1,6 +1,7 @@
 // The whole time in a strip: how much happened when, the faults, and the span that is shown.
 
 import { Plot } from "./plot.js";
+import { largest } from "./scale.js";
 import { Span } from "./span.js";
 import { colors } from "./theme.js";
 
@@ -34,18 +35,19 @@ export class Overview extends Plot {
     const { context } = this;
     const counts = new Float64Array(Math.ceil(this.width / 2) + 1);
     for (const t of times) counts[Math.floor(this.x(t) / 2)]++;
-    const most = counts.reduce((a, b) => Math.max(a, b), 1);
+    const most = largest(counts, 1);
     context.fillStyle = color;
     counts.forEach((count, place) => {
       if (!count) return;
-      const high = Math.max(1.5, (Math.sqrt(count / most) * part * (this.height - TOP)));
+      const high = Math.max(1.5, Math.sqrt(count / most) * part * (this.height - TOP));
       context.fillRect(place * 2, this.height - high, 2, high);
     });
   }
 
   #paintShown() {
     const { context } = this;
-    const [from, to] = [this.x(this.shown.from), Math.max(this.x(this.shown.to), this.x(this.shown.from) + 3)];
+    const from = this.x(this.shown.from);
+    const to = Math.max(this.x(this.shown.to), from + 3);
     context.globalAlpha = 0.65;
     context.fillStyle = colors.paper;
     context.fillRect(this.left, 0, from - this.left, this.height);

@@ -29,7 +29,8 @@ for (const section of document.querySelectorAll("section.pattern")) {
     evidence.set(section.id, new Evidence(place, await unpack(packed.textContent)));
     packed.remove();
   } catch (error) {
-    place.replaceChildren(make("p", { class: "trouble" }, `This history cannot be drawn: ${error}`));
+    const told = `This history cannot be drawn: ${error}`;
+    place.replaceChildren(make("p", { class: "trouble" }, told));
     console.error(error);
   }
 }

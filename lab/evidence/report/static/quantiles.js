@@ -15,7 +15,8 @@ export function quantileRows(operations) {
     if (!groups.has(key)) groups.set(key, { f, outcome, all: [] });
     groups.get(key).all.push(seconds);
   }
-  const sorted = [...groups.values()].sort((a, b) => a.f.localeCompare(b.f) || a.outcome - b.outcome);
+  const sorted = [...groups.values()];
+  sorted.sort((a, b) => a.f.localeCompare(b.f) || a.outcome - b.outcome);
   return sorted.map(({ f, outcome, all }) => {
     all.sort((a, b) => a - b);
     const cells = CUTS.map((cut) => all[Math.max(0, Math.ceil(cut * all.length) - 1)]);
@@ -33,5 +34,6 @@ export function quantileTable() {
   const heads = ["operation", "outcome", "count", "p50", "p90", "p99", "max"];
   const head = make("tr", {}, ...heads.map((text) => make("th", {}, text)));
   const caption = make("caption", {}, "Latency of the operations that began in the time shown");
-  return { body, table: make("table", { class: "quantiles" }, caption, make("thead", {}, head), body) };
+  const table = make("table", { class: "quantiles" }, caption, make("thead", {}, head), body);
+  return { body, table };
 }

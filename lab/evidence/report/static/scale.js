@@ -13,6 +13,11 @@ export function multiples(step, from, to) {
   return Array.from({ length: Math.max(0, count) }, (_, i) => (first + i) * step);
 }
 
+/** The largest of these numbers, or `least` if none is larger. */
+export function largest(numbers, least) {
+  return numbers.reduce((a, b) => Math.max(a, b), least);
+}
+
 /** The powers of ten that enclose two numbers, with those between them. */
 export function decades(low, high) {
   const first = Math.floor(Math.log10(low) + 1e-9);
@@ -36,8 +41,8 @@ export function duration(seconds) {
 
 /** A number with three digits, or all that are before the point. */
 export function number(value) {
-  if (Math.abs(value) >= 100 || Number.isInteger(value)) return Math.round(value).toLocaleString("en");
-  return String(Number(value.toPrecision(3)));
+  const whole = Math.abs(value) >= 100 || Number.isInteger(value);
+  return whole ? Math.round(value).toLocaleString("en") : String(Number(value.toPrecision(3)));
 }
 
 /** The time of day, UTC, of a time since the beginning. */

@@ -7,7 +7,7 @@ const BIN = 2;
 const WEIGHTS = [0.3, 0.5, 0.8];
 const HIGHEST = 1e4;
 
-/** Every message as a stroke of its own. `lineOf` and `sideOf` tell where it is and how it stands. */
+/** Every message as a stroke of its own; `lineOf` and `sideOf` tell where and how it stands. */
 export function separate(messages, lineOf, sideOf) {
   const groups = SIDES.map((side) => ({ side, weight: 0.8, lines: [] }));
   for (const message of messages) groups[sideOf(message)].lines.push(lineOf(message));
