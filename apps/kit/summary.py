@@ -13,10 +13,11 @@ import asyncio
 import itertools
 import math
 import random
+import signal
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -51,12 +52,13 @@ async def crowd(
 ) -> None:
     """Let the callers of a load ask until all its calls were made or its time is over, and sum up.
 
-    Each caller has a connection and a randomness of its own. `ask` makes one call and records its
-    outcome; a call that fails is counted, and the next one is made.
+    SIGTERM or Ctrl-C ends its time. Each caller has a connection and a randomness of its own. `ask`
+    makes one call and records its outcome; a call that fails is counted, and the next one is made.
     """
+    over = asyncio.Event()
     ends = Deadline(load.seconds)
     numbers = itertools.count() if load.count is None else range(load.count)
-    calls = itertools.takewhile(lambda _: not ends.passed, numbers)
+    calls = itertools.takewhile(lambda _: not (ends.passed or over.is_set()), numbers)
     latencies: list[float] = []
     failed = 0
 
@@ -74,11 +76,35 @@ async def crowd(
                 else:
                     latencies.append(time.perf_counter() - began)
                 if load.think:
-                    await asyncio.sleep(min(load.think, ends.remaining))
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(over.wait(), min(load.think, ends.remaining))
 
     began = time.perf_counter()
-    await asyncio.gather(*(one(f"{events.node}-{number}") for number in range(load.callers)))
+    with _set_by_signals(over):
+        await asyncio.gather(*(one(f"{events.node}-{number}") for number in range(load.callers)))
     summarise(events, latencies, failed, time.perf_counter() - began)
+
+
+@contextmanager
+def _set_by_signals(over: asyncio.Event) -> Iterator[None]:
+    """Have the first SIGTERM or Ctrl-C set the event; a second one ends the process."""
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGTERM, signal.SIGINT)
+
+    def end() -> None:
+        over.set()
+        forget()
+
+    def forget() -> None:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+    for number in numbers:
+        loop.add_signal_handler(number, end)
+    try:
+        yield
+    finally:
+        forget()
 
 
 def summarise(events: Events, latencies: Sequence[float], failed: int, took: float) -> None:

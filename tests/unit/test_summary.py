@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import io
 import json
+import os
 import random
+import signal
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -86,6 +88,27 @@ def test_a_crowd_goes_on_for_its_time_whatever_fails_and_rests_no_longer() -> No
     assert 2 < asked <= 22
     asyncio.run(crowd(Events("p", "client", "n1", out=out), connect, ask, Load(seconds=0)))
     assert summary["failed"] == asked, "no call begins after the end"
+
+
+def test_sigterm_ends_a_load_between_two_calls() -> None:
+    out = io.StringIO()
+    asked = 0
+
+    @contextlib.asynccontextmanager
+    async def connect(rng: random.Random) -> AsyncIterator[random.Random]:
+        yield rng
+
+    async def ask(*_: random.Random) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(0.01)
+
+    load = Load(think=0.001)
+    asyncio.run(crowd(Events("p", "client", "n1", out=out), connect, ask, load))
+    (summary,) = written(out)
+    assert (summary["answered"], asked) == (3, 3)
 
 
 def test_operations_of_two_runs_have_different_ids() -> None:
