@@ -90,7 +90,7 @@ class Comparison:
     def faults(self) -> tuple[Row, ...]:
         """Injected fault by injected fault, then what else the demo did to units."""
         rows: list[Row] = []
-        for pattern in self._patterns:
+        for pattern in self.patterns:
             a, b = faults(self._history(self.a, pattern)), faults(self._history(self.b, pattern))
             rows += [Row(pattern, f"fault {n}", x, y) for n, (x, y) in enumerate(_aligned(a, b), 1)]
         return tuple(rows)
@@ -98,18 +98,19 @@ class Comparison:
     @cached_property
     def schedules(self) -> tuple[Row, ...]:
         """The schedules that were to be played."""
-        pairs = [(p, self.a.schedule(p), self.b.schedule(p)) for p in self._patterns]
+        pairs = [(p, self.a.schedule(p), self.b.schedule(p)) for p in self.patterns]
         return tuple(
             Row(p, "schedule", a, b) for p, a, b in pairs if a is not None or b is not None
         )
 
     @cached_property
     def figures(self) -> tuple[Figure, ...]:
-        """Figures and latencies side by side."""
+        """Figures and latencies side by side, but those that are zero in both."""
         found = [Figure("", "seconds", self.a.seconds, self.b.seconds)]
-        for pattern in self._patterns:
+        for pattern in self.patterns:
             a, b = self._figures(self.a, pattern), self._figures(self.b, pattern)
-            found += [Figure(pattern, name, a.get(name), b.get(name)) for name in _both(a, b)]
+            names = [name for name in _both(a, b) if a.get(name) or b.get(name)]
+            found += [Figure(pattern, name, a.get(name), b.get(name)) for name in names]
         return tuple(found)
 
     @property
@@ -162,7 +163,8 @@ class Comparison:
         }
 
     @property
-    def _patterns(self) -> list[str]:
+    def patterns(self) -> list[str]:
+        """The patterns of either."""
         return _both(self.a.patterns, self.b.patterns)
 
     @cached_property
