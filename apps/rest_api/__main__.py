@@ -108,7 +108,8 @@ def client(
     \b
     create JSON        a new item, as in: create '{"name": "nut", "quantity": 7}'
     get ID             read it
-    list [AFTER|all]   the first items, those after an id, or all
+    list [AFTER]       the first items, or the first after an id
+    list all [AFTER]   all of them
     replace ID JSON    it is this from now on
     patch ID JSON      it differs in this; null removes
     delete ID          it goes

@@ -65,26 +65,33 @@ def keys_create_once(history: History, final: Iterable[Item]) -> Finding:
             first = made.setdefault(key, event)
             if first["value"]["id"] != event["value"]["id"]:
                 return Finding(False, f"key {key} created two items", (first, event))
-    holders: dict[str, int] = {}
-    for item in final:
-        key = item["labels"].get("key", "")
-        if key in sent and holders.setdefault(key, item["id"]) != item["id"]:
-            return Finding(False, f"key {key} has items {holders[key]} and {item['id']}")
+    for item in created_again(item for item in final if item["labels"].get("key") in sent):
+        return Finding(False, f"item {item['id']} is a second one of its key: {item['labels']}")
     again = sum(times > 1 for times in sent.values())
     if not again:
         return Finding(None, "no key was sent twice")
     return Finding(True, f"{again} of {len(sent)} keys were sent again, and each made one item")
 
 
+def created_again(final: Iterable[Item]) -> list[Item]:
+    """Give the items of a key that has another one already."""
+    holders: dict[str, int] = {}
+    return [
+        item
+        for item in final
+        if (key := item["labels"].get("key")) and holders.setdefault(key, item["id"]) != item["id"]
+    ]
+
+
 def every_outcome_known(history: History) -> Finding:
-    """Every operation of the clients succeeded in the end, however many answers were lost."""
+    """Every operation of the clients was answered in the end, however many answers were lost."""
     done = 0
     left: dict[str, Event] = {}
     asked: set[str] = set()
     for event in history:
         if event["event"] == "invoke":
             left[event["op"]] = event
-        elif event["event"] == "ok":
+        elif event["event"] == "ok" or event.get("how") == "rejected":
             del left[event["op"]]
             done += 1
         elif event["event"] == "send":
@@ -93,7 +100,7 @@ def every_outcome_known(history: History) -> Finding:
             asked.discard(event["id"].removesuffix("/answer"))
     if not done:
         return Finding(None, "no operation was made")
-    told = f"{done} operations done, {len(left)} not; {len(asked)} requests were not answered"
+    told = f"{done} operations answered, {len(left)} not; {len(asked)} requests got no answer"
     return Finding(not left, told, tuple(left.values())[:3])
 
 

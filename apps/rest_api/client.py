@@ -66,9 +66,11 @@ class Items:
             return outcome.ok(self._see(answer))
 
     def get(self, item_id: int) -> Item:
-        """Read an item."""
+        """Read an item; that there is none is an answer, too, if none that can be given here."""
         with self._recorded(self._events.operation(), "get", {"id": item_id}) as outcome:
-            return outcome.ok(self._see(self._call("GET", f"/items/{item_id}")))
+            answer = self._call("GET", f"/items/{item_id}")
+            outcome.ok(None if answer.status == 404 else answer.taken())
+        return self._see(answer)
 
     def pages(self, after: int = 0, limit: int = 100) -> Iterator[list[Item]]:
         """Read page after page, by id."""
@@ -157,7 +159,8 @@ class _Recorded:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, CallFailed):
-            self._events.emit(error.event, **self._fixed, value=self._value, error=str(error))
+            known = {"how": type(error).__name__.lower(), "error": str(error)}
+            self._events.emit(error.event, **self._fixed, value=self._value, **known)
 
     def ok(self, value: T) -> T:
         """Record that it succeeded, and with what; give that."""

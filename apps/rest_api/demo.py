@@ -1,66 +1,122 @@
-"""Clients on several hosts write while the server is killed, twice; then every write is looked up.
+"""Clients on several hosts write while all befalls the server; then every write is looked up.
 
-Each operation is repeated until its outcome is known: a creation with its idempotency key, a change
-with the version that it was made from. A third of the creations is sent twice on purpose.
+It is killed, cut off, paused, its disk is full, and then forgets what was not synced when its
+power fails. Each operation is repeated until its outcome is known: a creation with its idempotency
+key, a change with the version that it was made from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from apps.kit.demo import Lab, Running
+from apps.kit.claims import Finding
+from apps.kit.demo import Lab, Running, Workload, outlast
+from apps.kit.faults import Disk, Fault, Kill, Partition, Pause
+from apps.kit.history import operations
+from apps.kit.outcome import Refused, Rejected, Unknown
 from apps.rest_api.claims import (
     Item,
     acknowledged_writes_survive,
+    created_again,
     every_outcome_known,
     keys_create_once,
 )
+from apps.rest_api.versions import items_are_linearizable
 
-KILLS = 2
+SERVER = "rest_api_server"
+CLIENT = "rest_api_client"
 BETWEEN = 40
-"""Requests that are answered before the next kill."""
+"""Requests that are answered before the next fault."""
+A_NUT = '{"name": "nut"}'
 
 
 def demo(lab: Lab) -> None:
     """Play it; see the module's docstring."""
-    server = lab.hosts("rest_api_server")[0]
-    url = f"http://{server}:{lab.option(server, 'rest_api_server_port')}"
-
+    server, url = server_of(lab)
+    loads = start(lab, url, "--for", 100, "--timeout", 30)
     lab.say("clients write from every client host, and the server is killed under them")
-    loads = [_start(lab, host, url) for host in lab.hosts("rest_api_client")]
-    for _ in range(KILLS):
-        lab.wait_until(_answers(lab, BETWEEN), "the clients are answered")
-        lab.kill(server, "rest_api_server")
-        lab.wait_ready(server, "rest_api_server")
-    ended = [load.wait() for load in loads]
-
-    lab.say("all items are read back")
-    history = lab.history()
-    reader = lab.hosts("rest_api_client")[0]
-    read = lab.run(reader, "rest_api", "client", url, "list", "all")
-    pages = [e["value"] for e in read.events if e["event"] == "ok" and e["f"] == "list"]
-    final: list[Item] = [item for page in pages for item in page["items"]]
-
-    lab.promised(
-        "no acknowledged write is lost over kill -9", acknowledged_writes_survive(history, final)
-    )
-    lab.promised("a repeated key creates once", keys_create_once(history, final))
+    answered(lab)
+    lab.inject(Kill(server, SERVER))
+    answered(lab)
+    ask_in_vain(lab, server, url)
+    lab.say("its disk forgets what was not synced, and it is killed once more")
+    with lab.inject(Disk(server, SERVER, forgets=True)):
+        answered(lab)
+        lab.inject(Kill(server, SERVER))
+        answered(lab)
+    ended = [load.stop() for load in loads]
     lab.promised(
         "an operation that is repeated safely gets its outcome in the end",
-        every_outcome_known([e for run in ended for e in run.events]),
+        every_outcome_known([event for run in ended for event in run.events]),
     )
+    look_up(lab, url)
 
 
-def _start(lab: Lab, host: str, url: str) -> Running:
-    amount = ("--count", 300, "--callers", 4, "--think", 0.05, "--timeout", 30)
-    return lab.start(host, "rest_api", "client", url, *amount, "--seed", lab.seed)
+def play(lab: Lab, seconds: float) -> None:
+    """Write for so long, whatever befalls the hosts; then look up every write."""
+    _, url = server_of(lab)
+    outlast(lab, start(lab, url, "--for", seconds, "--timeout", 3))
+    lab.calm()
+    look_up(lab, url)
 
 
-def _answers(lab: Lab, more: int) -> Callable[[], bool]:
-    """Give whether the server has answered so many requests more than now."""
+def ask_in_vain(lab: Lab, server: str, url: str) -> None:
+    """Ask once while the server cannot answer, or cannot do what it is asked."""
+    cut = Partition("isolate", (server, *lab.hosts(CLIENT)))
+    troubles: dict[str, tuple[Fault, int]] = {
+        "a request to a server that is cut off is refused": (cut, Refused.exit_status),
+        "a request to a paused server is unknown": (Pause(server, SERVER), Unknown.exit_status),
+        "what finds no room on the disk is rejected": (
+            Disk(server, SERVER, full=True, free=65536),
+            Rejected.exit_status,
+        ),
+    }
+    host = lab.hosts(CLIENT)[0]
+    for claim, (fault, status) in troubles.items():
+        with lab.inject(fault):
+            asked = lab.run(host, "rest_api", "client", url, "create", A_NUT, "--timeout", 2)
+        told = asked.stderr.strip() or "it was answered"
+        lab.promised(claim, Finding(asked.exit_status == status, told, tuple(asked.events)))
+        answered(lab)
 
-    def answered() -> int:
-        return len(lab.history("rest_api_server", "send"))
 
-    before = answered()
-    return lambda: answered() >= before + more
+def look_up(lab: Lab, url: str) -> None:
+    """Read all items of this run back, and judge what became of each write."""
+    lab.say("all items are read back")
+    made = [op.result["id"] for op in operations(lab.history(), {"create": "create"}) if op.result]
+    reader, earlier = lab.hosts(CLIENT)[0], min(made, default=1) - 1
+    read = lab.run(reader, "rest_api", "client", url, "list", "all", earlier)
+    pages = [e["value"] for e in read.events if e["event"] == "ok" and e["f"] == "list"]
+    final: list[Item] = [item for page in pages for item in page["items"]]
+    history = lab.history()
+    lab.promised("no acknowledged write is lost", acknowledged_writes_survive(history, final))
+    lab.promised("a repeated key creates once", keys_create_once(history, final))
+    lab.promised("each item is one to all clients (linearizable)", items_are_linearizable(history))
+    lab.figure("lost", sum(op.outcome != "ok" for op in operations(history)))
+    lab.figure("duplicated", len(created_again(final)))
+
+
+def server_of(lab: Lab) -> tuple[str, str]:
+    """Give the server's host, and its address as clients take it."""
+    server = lab.hosts(SERVER)[0]
+    return server, f"http://{server}:{lab.option(server, 'rest_api_server_port')}"
+
+
+def start(lab: Lab, url: str, *options: object) -> list[Running]:
+    """Start clients on every client host."""
+    amount = (*options, "--callers", 4, "--think", 0.1, "--seed", lab.seed)
+    return [lab.start(host, "rest_api", "client", url, *amount) for host in lab.hosts(CLIENT)]
+
+
+def answered(lab: Lab) -> None:
+    """Wait until the server has answered so many requests more than now."""
+
+    def count() -> int:
+        return len(lab.history(SERVER, "send"))
+
+    before = count()
+    enough: Callable[[], bool] = lambda: count() >= before + BETWEEN  # noqa: E731
+    lab.wait_until(enough, "the clients are answered")
+
+
+WORKLOAD = Workload(play, aims=(SERVER,))

@@ -14,7 +14,8 @@ from apps.rest_api.client import OWN, Item, Items, content_of
 USAGE = """\
 create JSON        a new item, as in: create {"name": "nut", "quantity": 7}
 get ID             read it
-list [AFTER|all]   the first items, those after an id, or all
+list [AFTER]       the first items, or the first after an id
+list all [AFTER]   all of them
 replace ID JSON    it is this from now on
 patch ID JSON      it differs in this; null removes, as in: patch 3 {"note": null}
 delete ID          it goes"""
@@ -61,8 +62,10 @@ def converse(items: Items, events: Events, lines: Iterable[str]) -> None:
 
 
 def _list(items: Items, events: Events, which: str) -> None:
-    after = 0 if which in {"", "all"} else _id(which)
-    pages = items.pages(after) if which == "all" else itertools.islice(items.pages(after, 20), 1)
+    everything = which.split()[:1] == ["all"]
+    text = which.removeprefix("all").strip() if everything else which
+    after = _id(text) if text else 0
+    pages = items.pages(after) if everything else itertools.islice(items.pages(after, 20), 1)
     for page in pages:
         for item in page:
             _show(events, item)

@@ -54,6 +54,30 @@ def no_bytes_cross(history: History) -> Finding:
     return Finding(True, f"{len(askers)} distinct texts from {len(clients)} hosts at once")
 
 
+def heard_and_not_answered(history: History) -> Finding:
+    """Some request reached the server, and its answer not the client: nobody there can know that.
+
+    The answer to a connection's nth request is the nth frame of the other direction.
+    """
+    asked: dict[str, Event] = {}
+    heard: dict[str, Event] = {}
+    answered: set[str] = set()
+    for event in history:
+        if event["component"] == "client" and event["event"] == "send":
+            asked[event["id"]] = event
+        elif event["component"] == "client" and event["event"] == "recv":
+            way, _, number = event["id"].partition("#")
+            server, _, client = way.partition(">")
+            answered.add(f"{client}>{server}#{number}")
+        elif event["component"] == "server" and event["event"] == "recv":
+            heard[event["id"]] = event
+    found = [(asked[id_], heard[id_]) for id_ in asked.keys() & heard.keys() - answered]
+    if not found:
+        return Finding(None, "every request that was heard was answered")
+    told = f"{len(found)} requests were heard and not answered, as far as their clients know"
+    return Finding(True, told, min(found, key=lambda pair: pair[0]["t"]))
+
+
 def serves_again(history: History) -> Finding:
     """After its last kill the server said ready again, and answered calls."""
     events = list(history)

@@ -128,6 +128,6 @@ def test_outcomes_are_counted_with_the_answers_that_were_lost() -> None:
     events.append({"event": "send", "id": "b"})
     finding = every_outcome_known(events)
     assert finding.holds is True
-    assert "1 operations done, 0 not; 1 requests were not answered" in finding.detail
+    assert "1 operations answered, 0 not; 1 requests got no answer" in finding.detail
     assert every_outcome_known(History().patch(1, 1, 5, "unknown").create(2).events).holds is False
     assert every_outcome_known([]).holds is None
