@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+from os.path import relpath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invoke.context import Context
 from invoke.exceptions import Exit
 
-from fabfile.verb import LOCAL, ROOT, load, tell, verb
+from fabfile.verb import LOCAL, load, tell, verb
 
 if TYPE_CHECKING:
     from lab.evidence.matrix.play import Matrix
@@ -57,7 +58,7 @@ def matrix(
         seed = seed if seed >= 0 else random.randrange(2**31)
         names = columns.named(faults)
         played = matrices.begin(loaded.path, chosen, names, seed, quantity(seconds))
-    tell(f"seed {played.seed}, evidence in {played.path.relative_to(ROOT)}")
+    tell(f"seed {played.seed}, evidence in {relpath(played.path)}")
     try:
         with Remote(loaded) as remote:
             matrices.play(played, chosen, remote, tell)
@@ -66,7 +67,7 @@ def matrix(
             screen.as_json(played.as_json())
         else:
             _show(played)
-        tell(f"{played.state}: {played.path.relative_to(ROOT) / matrices.PAGE}")
+        tell(f"{played.state}: {relpath(played.path / matrices.PAGE)}")
     words = set(played.words)
     unclear = bool(words & {"unknown", "missing"})
     raise Exit(code=1 if "violated" in words else 2 if unclear else 0)
