@@ -50,7 +50,7 @@ def draw(seed: int, aims: Aims, names: Sequence[str], seconds: float) -> Schedul
             f"{seconds:g} s are too short for a nemesis",
             f"give it {SHORTEST:g} s or more: --seconds",
         )
-    rng = random.Random(f"nemesis/{seed}")
+    rng = random.Random(f"nemesis/{seed}/{aims.components[0]}")
     planned: list[Planned] = []
     at, last = WARM, seconds - RECOVERY
     while last - at >= BOUT[0]:
