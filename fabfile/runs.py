@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from os.path import relpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from invoke.context import Context
 from invoke.exceptions import Exit
 
-from fabfile.verb import LOCAL, ROOT, load, tell, verb
+from fabfile.verb import LOCAL, load, tell, verb
 from lab.errors import LabError
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def _replay(name: str, inventory: str, *, json: bool) -> NoReturn:
     loaded = load(inventory)
     chosen = playable(loaded, select(",".join(before.patterns)))
     plan = plans.from_run(before, loaded)
-    command = f"fab run-demo --replay {before.name} --inventory {inventory}"
+    command = f"fab run-demo --replay {before.reference} --inventory {inventory}"
     run = _played(loaded, chosen, plan, before.seed, command)
     compared = Comparison(before, stored.read(run.path))
     same = compared.same_schedule and compared.same_verdicts
@@ -137,7 +138,7 @@ def _played(inventory: Any, chosen: Sequence[Pattern], plan: Plan, seed: int, co
     what = "-".join(p.name for p in chosen) if len(chosen) <= 2 else "demos"
     with Remote(inventory) as remote:
         run = Run(remote, seed, command, what)
-        tell(f"seed {seed}, evidence in {run.path.relative_to(ROOT)}")
+        tell(f"seed {seed}, evidence in {relpath(run.path)}")
         try:
             for number, (pattern, schedule) in enumerate(planned, 1):
                 tell(f"[{number}/{len(chosen)}] {pattern.name}: {pattern.about}")

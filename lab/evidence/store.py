@@ -15,12 +15,11 @@ from typing import Any
 
 from lab.catalogue import ROOT
 from lab.errors import LabError
-from lab.evidence.stored import Stored, StoredRun, load, read
+from lab.evidence.stored import MATRIX, Stored, StoredRun, load, read
 
 RUNS = Path(os.environ.get("DISTLAB_RUNS", ROOT / "runs")).absolute()
 LATEST = "latest"
 _STAMPED = re.compile(r"\d{8}T\d{6}Z-")
-_MATRIX = "matrix.json"
 
 
 @dataclass(frozen=True)
@@ -82,20 +81,21 @@ def runs(root: Path = RUNS, wanted: Callable[[StoredRun], bool] | None = None) -
 def matrices(root: Path = RUNS) -> list[StoredMatrix]:
     """Give the stored matrices, newest first."""
     return [
-        StoredMatrix(path, load(path / _MATRIX, dict, []))
-        for path in _directories(root, _is_matrix)
+        StoredMatrix(path, load(path / MATRIX, dict, [])) for path in _directories(root, _is_matrix)
     ]
 
 
 def find(name: str, root: Path = RUNS) -> StoredRun:
     """Give the run of this name, of a beginning that only one has, `latest`, or of a path.
 
+    A path is taken from here, or from the store: `20261121T063342Z-matrix/tcp_echo-kill`.
+
     LabError if there is none, or more than one.
     """
     if name == LATEST:
         return _latest(root)
     if "/" in name or name in {".", ".."}:
-        return _at(Path(name))
+        return _at(Path(name), root / name)
     names = [path.name for path in _directories(root, lambda path: not _is_matrix(path))]
     near = [name] if name in names else [n for n in names if name and n.startswith(name)]
     match near:
@@ -121,12 +121,13 @@ def _latest(root: Path) -> StoredRun:
     raise LabError(f"there is no run in {root}", "play one: fab run-demo")
 
 
-def _at(path: Path) -> StoredRun:
-    if not (path / "manifest.json").exists() and not (path / "verdicts.json").exists():
-        raise LabError(
-            f"{path} is no run: it has no manifest.json", "see which there are: fab runs"
-        )
-    return read(path.resolve())
+def _at(*paths: Path) -> StoredRun:
+    for path in paths:
+        if (path / "manifest.json").exists() or (path / "verdicts.json").exists():
+            return read(path.resolve())
+    raise LabError(
+        f"{paths[0]} is no run: it has no manifest.json", "see which there are: fab runs"
+    )
 
 
 def _directories(root: Path, chosen: Callable[[Path], bool]) -> list[Path]:
@@ -142,4 +143,4 @@ def _is_stored(path: Path) -> bool:
 
 
 def _is_matrix(path: Path) -> bool:
-    return path.name.endswith("-matrix") or (path / _MATRIX).is_file()
+    return path.name.endswith("-matrix") or (path / MATRIX).is_file()

@@ -26,6 +26,7 @@ from lab.evidence.verdict import WORDS, Verdict, is_event
 
 STATES = ("running", "finished", "interrupted", "died", "damaged")
 """A run that `died` was killed: it says that it runs, and no process holds it."""
+MATRIX = "matrix.json"
 _STAMP = "%Y%m%dT%H%M%SZ"
 _PATTERN = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -40,6 +41,12 @@ class Stored:
     def name(self) -> str:
         """The directory's name, `<time>-<what>`."""
         return self.path.name
+
+    @property
+    def reference(self) -> str:
+        """What names it to the verbs; a cell of a matrix is named with its matrix."""
+        home = self.path.parent
+        return f"{home.name}/{self.name}" if (home / MATRIX).is_file() else self.name
 
     @property
     def began(self) -> datetime | None:

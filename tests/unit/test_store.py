@@ -155,6 +155,15 @@ def test_a_name_in_full_is_not_ambiguous(three: Path) -> None:
     assert store.find(FIRST, three).name == FIRST
 
 
+def test_a_cell_of_a_matrix_is_found_with_its_matrix(tmp_path: Path) -> None:
+    matrix = tmp_path / "20261121T040000Z-matrix"
+    stored_run(matrix, "tcp_echo-kill")
+    (matrix / "matrix.json").write_text("{}")
+    reference = "20261121T040000Z-matrix/tcp_echo-kill"
+    assert store.find(reference, tmp_path).reference == reference
+    assert store.runs(tmp_path) == []
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

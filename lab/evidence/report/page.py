@@ -42,7 +42,7 @@ def render(run: StoredRun) -> str:
     template = _environment().get_template("page.html.j2")
     return template.render(
         run=run,
-        replay=f"fab run-demo --replay {run.name}",
+        replay=f"fab run-demo --replay {run.reference}",
         hosts=addresses,
         rows=sorted(rows, key=lambda row: _WORST_FIRST.index(row["verdict"].verdict)),
         sections=list(sections.values()),
