@@ -16,11 +16,10 @@ from lab.evidence import plans
 from lab.evidence.matrix import faults, page
 from lab.evidence.matrix.cell import Cell, judged
 from lab.evidence.runs import Run, fresh_directory
-from lab.evidence.stored import hold, read
+from lab.evidence.stored import MATRIX, hold, read
 from lab.hosts.remote import Remote
 from lab.hosts.state import write_atomically
 
-FILE = "matrix.json"
 PAGE = "matrix.html"
 
 
@@ -82,7 +81,7 @@ class Matrix:
 
     def write(self) -> None:
         """Write its JSON and its page."""
-        write_atomically(self.path / FILE, json.dumps(self.as_json(), indent=2) + "\n")
+        write_atomically(self.path / MATRIX, json.dumps(self.as_json(), indent=2) + "\n")
         write_atomically(self.path / PAGE, page.render(self))
 
 
@@ -97,7 +96,7 @@ def begin(
 def stored(path: Path) -> Matrix:
     """Read a matrix back; LabError if that cannot be."""
     try:
-        content = json.loads((path / FILE).read_text())
+        content = json.loads((path / MATRIX).read_text())
         return Matrix(
             path,
             content["seed"],
@@ -128,6 +127,7 @@ def play(
     ]
     began, before = time.monotonic(), matrix.seconds
     matrix.state = "interrupted"  # until it is not; a killed one is just that
+    matrix.write()
     try:
         for number, (pattern, fault) in enumerate(todo, 1):
             cell = _cell(matrix, pattern, fault, remote)
@@ -153,7 +153,7 @@ def _cell(matrix: Matrix, pattern: Pattern, fault: str, remote: Remote) -> Cell:
     schedule = faults.schedule(fault, aims, matrix.seed, matrix.lasts)
     what = f"{pattern.name}-{fault}"
     path = fresh_directory(what, matrix.path)
-    command = f"fab run-demo --replay {path}"
+    command = f"fab run-demo --replay {matrix.path.name}/{path.name}"
     run = Run(remote, matrix.seed, command, what, path)
     state = "interrupted"
     try:
