@@ -75,7 +75,7 @@ def journalctl(units: Sequence[str], *more: str) -> str:
     The unit manager's own entries of the units are among them: why one failed to start.
     """
     words = ["sudo", "-n", "journalctl", "--quiet", "--no-pager", "--output=json"]
-    words += [f"--output-fields=MESSAGE,_SYSTEMD_UNIT,UNIT,{MARK}", *more]
+    words += ["--output-fields=MESSAGE,_SYSTEMD_UNIT,UNIT,SYSLOG_IDENTIFIER", *more]
     return shlex.join(words + [word for unit in units for word in ("--unit", unit)])
 
 
@@ -90,7 +90,8 @@ def parse(host: str, line: str) -> Line | None:
     if isinstance(text, list):  # journald gives bytes that are no UTF-8 as numbers
         text = bytes(text).decode(errors="replace")
     unit = entry.get("UNIT") or entry.get("_SYSTEMD_UNIT") or ""
-    return Line(at, host, str(unit), str(text), clock_is_wrong=MARK in entry)
+    wrong = str(entry.get("SYSLOG_IDENTIFIER")).endswith(MARK)
+    return Line(at, host, str(unit), str(text), clock_is_wrong=wrong)
 
 
 def read(

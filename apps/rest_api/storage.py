@@ -126,7 +126,7 @@ class Storage:
             self.close()
             raise ValueError(
                 f"{path} cannot be opened ({error}): check that its directory is there and"
-                " writable, and move the file away if it is no database"
+                " writable and its disk not full, and move the file away if it is no database"
             ) from error
 
     def close(self) -> None:

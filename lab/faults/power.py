@@ -48,14 +48,15 @@ class Power:
         }
         self._home.mkdir(parents=True, exist_ok=True)
         self._file(fault.host).write_text(json.dumps(record))
-        timer = [sys.executable, "-m", "lab.faults.power", str(self._inventory.path), fault.host]
-        subprocess.Popen(
-            [*timer, id_, str(seconds)],
+        # Nobody's child, in a session of its own: it outlives this process.
+        timer = ["setsid", "--fork", sys.executable, "-m", "lab.faults.power"]
+        subprocess.run(
+            [*timer, str(self._inventory.path), fault.host, id_, str(seconds)],
             cwd=_ROOT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,
+            check=True,
         )
         try:
             power_off(self._inventory, fault.host, self._tell)

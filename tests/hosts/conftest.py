@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 
 import pytest
+
+from lab.faults.control import Faults
+from lab.hosts.inventory import Inventory
+from lab.hosts.remote import Remote
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +25,12 @@ def needs_root() -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture
+def faults(inventory: Inventory) -> Iterator[Faults]:
+    """The lab's faults; what a test injects is healed after it, whatever becomes of the test."""
+    with Remote(inventory) as remote:
+        faults = Faults(remote)
+        yield faults
+        faults.heal()

@@ -82,7 +82,10 @@ def test_bytes_in_a_journal_are_read() -> None:
 def test_event_of_a_wrong_clock_has_the_host_s_time() -> None:
     """What the component took the time to be stands beside it."""
     entry = {"__REALTIME_TIMESTAMP": "2500000", "MESSAGE": '{"event": "ready", "t": 3602.5}'}
-    right, wrong = (parse("n1", json.dumps({**entry, **mark})) for mark in ({}, {MARK: "f1"}))
+    right, wrong = (
+        parse("n1", json.dumps({**entry, "SYSLOG_IDENTIFIER": f"lab-x{mark}"}))
+        for mark in ("", MARK)
+    )
     assert right is not None
     assert wrong is not None
     assert right.event == {"event": "ready", "t": 3602.5}

@@ -24,9 +24,8 @@ from lab.faults.onhost.command import must, run
 from lab.faults.onhost.records import Record, Trouble
 from lab.faults.onhost.units import processes, show
 
-MARK = "DISTLAB_CLOCK"
-"""The journal's field of a line that was written by a wrong clock; it tells the fault's id."""
-_RUNS = frozenset({"active", "activating", "reloading", "failed", "deactivating"})
+MARK = ".wrong-clock"
+"""What the journal's SYSLOG_IDENTIFIER of a line ends with that was written by a wrong clock."""
 _LAG = 1.0
 """Seconds that a line may take to the journal."""
 _NEAR = 0.05
@@ -52,7 +51,10 @@ def begin(record: Record) -> None:
     running = show(unit, "ActiveState")["ActiveState"]
     if running != "active":
         raise Trouble(f"{unit} is {running}, so its clock cannot be turned")
-    _apply(unit)
+    record.kept["stopped"] = True
+    record.save()
+    _apply(unit, stopped=True)
+    record.kept["stopped"] = False
 
 
 def check(record: Record) -> dict[str, Any]:
@@ -80,10 +82,14 @@ def check(record: Record) -> dict[str, Any]:
 
 def end(record: Record) -> None:
     """Restart the unit into the clock that is left on record, or the true one."""
-    _apply(record.parameters["unit"])
+    _apply(record.parameters["unit"], stopped=record.kept.get("stopped", False))
 
 
-def _apply(unit: str) -> None:
+def _apply(unit: str, *, stopped: bool) -> None:
+    """Have the unit run by the clock that the last record wants; `stopped`: and start it for sure.
+
+    It is stopped before its mark changes, so that the mark is on what the wrong clock wrote alone.
+    """
     wanted = [
         record
         for record in records.load()
@@ -91,18 +97,22 @@ def _apply(unit: str) -> None:
     ]
     path = Path(f"/run/systemd/system/{unit}.d/distlab-clock.conf")
     text = _drop_in(wanted[-1]) if wanted else ""
-    if text == (path.read_text() if path.exists() else ""):
+    if text == (path.read_text() if path.exists() else "") and not stopped:
         return
+    runs = stopped or show(unit, "ActiveState")["ActiveState"] != "inactive"
+    if runs:
+        must("systemctl", "stop", unit)
     if text:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     else:
-        path.unlink()
+        path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # somebody else's drop-in is in there
             path.parent.rmdir()
     must("systemctl", "daemon-reload")
-    if show(unit, "ActiveState")["ActiveState"] in _RUNS:
-        must("systemctl", "restart", unit)
+    if runs:
+        run("systemctl", "reset-failed", unit)
+        must("systemctl", "start", unit)
 
 
 def _drop_in(record: Record) -> str:
@@ -113,7 +123,7 @@ def _drop_in(record: Record) -> str:
 Environment=LD_PRELOAD={wanted["library"]}
 Environment="FAKETIME={wanted["offset"]:+.6f}{rate}"
 Environment=FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME_FORCE_MONOTONIC_FIX=0 NO_FAKE_STAT=1
-LogExtraFields={MARK}={record.id}
+SyslogIdentifier=%p{MARK}
 """
 
 
