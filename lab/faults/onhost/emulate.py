@@ -3,15 +3,13 @@
     emulate FILE
 
 It runs as a unit of its own (`emulation`), and reads the file anew on SIGHUP: what is held back
-stays so. On SIGTERM all of that leaves at once. The frames that it sends carry a mark, by which our
-nft table knows not to hand them back.
+stays so. On SIGTERM all of that leaves at once.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import random
@@ -24,10 +22,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lab.faults.onhost.emulation import MARK, version
 from lab.faults.onhost.emulator import Emulator
 from lab.faults.onhost.ways import Effects, Way
 
-MARK = 0xD157
 _TUNSETIFF = 0x400454CA
 _TAP, _NO_HEADER = 0x0002, 0x1000
 _SO_MARK = 36
@@ -42,7 +40,7 @@ class Gate:
     """One device: its TAP, where its frames come from, and its socket, where they go."""
 
     def __init__(self, device: str, tap: str) -> None:
-        """LabError if the TAP is not there, or its use is not allowed."""
+        """OSError if the TAP is not there, or its use is not allowed."""
         self.emulator = Emulator((), random.Random())
         self.refused = 0
         """Frames that the device would not take."""
@@ -109,11 +107,6 @@ class Emulation:
         """Let everything go."""
         for gate in self.gates.values():
             gate.close()
-
-
-def version(text: str) -> str:
-    """Give the word by which the unit's status says that it follows this text."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def serve(file: Path) -> None:

@@ -36,7 +36,7 @@ def check(record: Record) -> dict[str, Any]:
     ]
     judgement = judge.Judgement(effects)
     for attempt in range(_ATTEMPTS):
-        judgement = judge.Judgement(effects)
+        judgement = judge.Judgement(effects, attempt)
         salvo, burst = judge.salvo(effects, attempt), judge.burst(effects, attempt)
         if salvo is not None:
             judgement.probes(salvo, probes.fire(route, salvo))
@@ -53,3 +53,4 @@ def check(record: Record) -> dict[str, Any]:
 def end(record: Record) -> None:
     """Have them fare as the records say that are left."""
     network.apply()
+    network.clear()

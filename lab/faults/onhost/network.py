@@ -10,34 +10,54 @@ kernel's own (`netem`), or our process (`emulation`).
 
 from __future__ import annotations
 
-import ipaddress
+import importlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from types import ModuleType
-from typing import Any
+from typing import Any, Protocol, cast
 
-from lab.faults.onhost import emulation, netem, records
+from lab.faults.onhost import records
 from lab.faults.onhost.command import must, run
 from lab.faults.onhost.records import Record
 from lab.faults.onhost.ways import MULTICAST, Way, ways
 
 TABLE = "distlab_faults"
 SSH = "22"
-_ENGINES: Mapping[str, ModuleType] = {"netem": netem, "emulator": emulation}
+_ENGINES: Mapping[str, str] = {"netem": "netem", "emulator": "emulation"}
+
+
+class Engine(Protocol):
+    """A module that does to packets what the ways say."""
+
+    def apply(self, devices: Mapping[str, Sequence[Way]]) -> None:
+        """Do it to what the table hands over, from now on."""
+
+    def clear(self) -> None:
+        """Have nothing of it left."""
+
+    def first(self) -> str:
+        """Give the rule that comes before those of the ways."""
+
+    def verdict(self, way: Way, device: str) -> str:
+        """Give what nft shall do with the packets of a way."""
 
 
 def apply() -> None:
-    """Make this host's packets fare as its records say; without any, nothing of ours is left."""
+    """Make this host's packets fare as its records say; without any, there is no table."""
     wanted = records.load()
-    links = [record for record in wanted if record.kind == "link"]
-    leaving = ways_out(links) if links else {}
-    engine = _ENGINES[links[0].kept["engine"]] if links else None
+    # One without an engine was written down, and then its process was killed.
+    links = [record for record in wanted if record.kind == "link" and "engine" in record.kept]
+    leaving = ways_out(links)
+    engine = _engine(links[0].kept["engine"]) if links else None
     if engine is not None:
         engine.apply(leaving)
     _replace(table(wanted, blocked_in(wanted), leaving, engine))
-    if engine is None:
-        netem.clear()
-        emulation.clear()
+
+
+def clear() -> None:
+    """Have nothing of any engine left, if no fault of a link is."""
+    if not any(record.kind == "link" for record in records.load()):
+        for name in _ENGINES:
+            _engine(name).clear()
 
 
 def choose(links: Sequence[Record], new: Record) -> str:
@@ -48,6 +68,8 @@ def choose(links: Sequence[Record], new: Record) -> str:
     for record in links:
         if record.id != new.id and "engine" in record.kept:
             return str(record.kept["engine"])
+    from lab.faults.onhost import netem
+
     return "netem" if netem.usable(list(ways_out([new]))) else "emulator"
 
 
@@ -71,13 +93,10 @@ def devices(addresses: Sequence[str]) -> dict[str, list[str]]:
 
 def broadcasts(device: str) -> list[str]:
     """Give the addresses by which a device reaches all hosts at once."""
-    (shown,) = _answers(must("ip", "-json", "addr", "show", "dev", device))
-    networks = [
-        ipaddress.ip_interface(f"{at['local']}/{at['prefixlen']}").network
-        for at in shown["addr_info"]
-        if at["family"] == "inet"
-    ]
-    return [*sorted({str(network.broadcast_address) for network in networks}), MULTICAST]
+    shown = must(
+        "ip", "-json", "route", "show", "table", "local", "type", "broadcast", "dev", device
+    )
+    return [*sorted({route["dst"] for route in _answers(shown)}), MULTICAST]
 
 
 def blocked_in(wanted: Iterable[Record]) -> dict[str, list[str]]:
@@ -92,7 +111,7 @@ def table(
     wanted: Iterable[Record],
     blocked: Mapping[str, Sequence[str]],
     leaving: Mapping[str, Sequence[Way]],
-    engine: ModuleType | None,
+    engine: Engine | None,
 ) -> str:
     """Give nft's text of the table; nothing if it would say nothing."""
     ports = ", ".join(sorted({str(record.parameters.get("ssh_port", SSH)) for record in wanted}))
@@ -121,6 +140,11 @@ def table(
             for place, (device, ways) in enumerate(leaving.items())
         ]
     return "\n".join([f"table netdev {TABLE} {{", *chains, "}"]) + "\n" if chains else ""
+
+
+def _engine(name: str) -> Engine:
+    """Give an engine; it is loaded only now, so that partitions are quick."""
+    return cast("Engine", importlib.import_module(f"lab.faults.onhost.{_ENGINES[name]}"))
 
 
 def _chain(name: str, *rules: str) -> str:
