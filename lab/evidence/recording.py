@@ -32,9 +32,13 @@ class Tail:
     def read(self) -> None:
         """Fetch what is new; LabError if the host cannot be asked."""
         # What a unit wrote before this moment is on its way to the journal: --sync waits for it.
-        after = journalctl(self._units, f"--after-cursor={self._cursor}")
-        said = self._remote.must(self._host, f"sudo -n journalctl --sync && {after}")
+        # Not --after-cursor: where the cursor is at an entry of no unit of ours, as in the
+        # beginning, it skips the first one of ours as well (systemd 252).
+        since = journalctl(self._units, f"--cursor={self._cursor}")
+        said = self._remote.must(self._host, f"sudo -n journalctl --sync && {since}")
         fresh = said.splitlines()
+        if fresh and json.loads(fresh[0])["__CURSOR"] == self._cursor:
+            del fresh[0]
         if fresh:
             self._cursor = json.loads(fresh[-1])["__CURSOR"]
         self.lines += fresh
