@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 import random
+import sys
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -67,6 +68,9 @@ def receiver(
 @click.argument("receiver", type=RECEIVER)
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
 @click.option("--count", type=click.IntRange(1), help="Send so many made-up payloads.")
+@click.option(
+    "--for", "seconds", type=click.FloatRange(0), help="Send made-up payloads for so many seconds."
+)
 @click.option("--size", type=click.IntRange(0, LONGEST_PAYLOAD), default=64, help="Their bytes.")
 @click.option(
     "--rate", type=click.FloatRange(0), default=0.0, help="Datagrams a second; 0: all at once."
@@ -83,6 +87,7 @@ def send(
     receiver: Address,
     texts: tuple[str, ...],
     count: int | None,
+    seconds: float | None,
     size: int,
     rate: float,
     ask: bool,
@@ -97,12 +102,12 @@ def send(
     if corrupt + duplicate + reorder > 1:
         raise click.UsageError("--corrupt, --duplicate and --reorder are more than 1 together")
     payloads: Iterable[bytes] = (os.fsencode(text) for text in texts or typed("> "))
-    if count is not None:
-        payloads = itertools.repeat(rng.randbytes(size), count)
+    if count is not None or seconds is not None:
+        payloads = itertools.repeat(rng.randbytes(size), sys.maxsize if count is None else count)
     trouble = Trouble(rng, corrupt, duplicate, reorder)
     began = time.perf_counter()
     with Sender(receiver, events, trouble) as sender:
-        for payload in paced(payloads, rate):
+        for payload in paced(payloads, rate, seconds):
             sender.send(payload)
         took = time.perf_counter() - began
     figures = {**sender.figures(), "rate": round(sender.sent / took, 1)}

@@ -6,10 +6,16 @@ came of it. `send` and `recv` events are bounded in rate, so of a fast run they 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from apps.kit.claims import Event, Finding, History
+from apps.kit.history import messages
 from apps.udp_oneway.wire import FAREWELLS
+
+RECEIVER = "receiver"
+FATES = ("received", "duplicated", "stale")
+"""What becomes of a datagram that came, and is told one by one."""
 
 
 def counts_add_up(history: History) -> Finding:
@@ -40,22 +46,69 @@ def counts_add_up(history: History) -> Finding:
     return Finding(True, told + (f", and {beyond} beyond what was heard of" if beyond else ""))
 
 
+def counts_are_what_came(history: History) -> Finding:
+    """Each time that it reports a stream, the receiver has counted exactly what it said came.
+
+    Of streams that ended in this history; a restarted receiver counts anew. None if it said of some
+    datagrams only how many they were.
+    """
+    events = list(history)
+    streams = {sent["stream"] for sent, _ in _both_ends(events)}
+    came: dict[str, Counter[str]] = {}
+    reports = 0
+    for event in events:
+        if event.get("component") != RECEIVER:
+            continue
+        fate = "received" if _is_delivered(event) else event["event"]
+        if _is_restart(event):
+            came.clear()
+        elif fate == "left_out":
+            return Finding(None, f"{event['events']} datagrams were not told one by one", (event,))
+        elif fate in FATES:
+            came.setdefault(event["id"].partition("#")[0], Counter())[fate] += 1
+        elif fate == "counts" and event["stream"] in streams:
+            told = came.get(event["stream"], Counter())
+            wrong = [name for name in FATES if event[name] != told[name]]
+            if wrong:
+                what = f"it counts {event[wrong[0]]} {wrong[0]}, and {told[wrong[0]]} were"
+                return Finding(False, what, (event,))
+            reports += 1
+    return Finding(True if reports else None, f"{reports} reports, each exactly what came")
+
+
+def figures(history: History) -> dict[str, int]:
+    """Count what became of all that was sent: lost, delivered or come twice, out of order.
+
+    What was sent to a receiver that was down, or cut off, is lost too.
+    """
+    events = list(history)
+    every = messages(events, sent=_is_sent, received=_is_delivered)
+    late: dict[tuple[str, int], int] = {}
+    life = 0
+    for event in events:
+        life += _is_restart(event)
+        if event["event"] == "counts":
+            late[event["stream"], life] = event["reordered"]
+    copies = sum(event["event"] == "duplicated" for event in events)
+    return {
+        "sent": sum(bool(message.sends) for message in every),
+        "lost": sum(message.lost for message in every),
+        "duplicated": copies + sum(message.copies for message in every),
+        "reordered": sum(late.values()),
+    }
+
+
 def nothing_corrupt_was_delivered(history: History) -> Finding:
-    """Every datagram that was delivered has the payload with which it was sent."""
-    sent: dict[str, Event] = {}
-    delivered: dict[str, Event] = {}
-    refused = damaged = 0
-    for event in history:
-        if event["event"] == "send" and "crc" in event:
-            sent[event["id"]] = event
-        elif event["event"] == "recv" and "crc" in event:
-            if event["id"] in delivered:
-                return Finding(False, f"{event['id']} was delivered twice", (event,))
-            delivered[event["id"]] = event
-        elif event["event"] == "corrupt":
-            refused += 1
-        elif event["event"] == "summary":
-            damaged += event.get("corrupted", 0)
+    """Every datagram that was delivered has the payload with which it was sent, and comes once.
+
+    A receiver that was restarted has forgotten what it had, and may deliver a copy.
+    """
+    events = list(history)
+    twice = _delivered_twice(events)
+    if twice:
+        return Finding(False, f"{twice[0]['id']} was delivered twice", twice)
+    sent = {event["id"]: event for event in events if _is_sent(event)}
+    delivered = {event["id"]: event for event in events if _is_delivered(event)}
     both = sent.keys() & delivered.keys()
     for name in sorted(both):
         if sent[name]["crc"] != delivered[name]["crc"]:
@@ -63,6 +116,8 @@ def nothing_corrupt_was_delivered(history: History) -> Finding:
             return Finding(False, what, (sent[name], delivered[name]))
     if not both:
         return Finding(None, "no datagram was seen at both ends")
+    damaged = sum(e.get("corrupted", 0) for e in events if e["event"] == "summary")
+    refused = sum(e["event"] == "corrupt" for e in events)
     return Finding(
         True, f"{len(both)} compared at both ends; {damaged} damaged ones sent, {refused} refused"
     )
@@ -95,6 +150,31 @@ def reordering_was_seen(history: History) -> Finding:
         for sent, counted in mixed
     )
     return Finding(True, "; ".join(told), tuple(counted for _, counted in mixed))
+
+
+def _delivered_twice(events: Sequence[Event]) -> tuple[Event, ...]:
+    """Give the first two deliveries of one datagram by one life of the receiver, if there are."""
+    delivered: dict[str, Event] = {}
+    for event in events:
+        if _is_restart(event):
+            delivered.clear()
+        elif _is_delivered(event):
+            if event["id"] in delivered:
+                return delivered[event["id"]], event
+            delivered[event["id"]] = event
+    return ()
+
+
+def _is_sent(event: Event) -> bool:
+    return bool(event["event"] == "send" and "crc" in event)
+
+
+def _is_delivered(event: Event) -> bool:
+    return bool(event["event"] == "recv" and "crc" in event)
+
+
+def _is_restart(event: Event) -> bool:
+    return bool(event["event"] == "start" and event.get("component") == RECEIVER)
 
 
 def _both_ends(history: History) -> Iterator[tuple[Event, Event | None]]:

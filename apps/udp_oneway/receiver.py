@@ -53,6 +53,7 @@ class ReceiverService:
         self._udp = UdpEndpoint(listen, self._arrive, receive_buffer=receive_buffer)
 
     async def __aenter__(self) -> Self:
+        self._events.emit("start")  # before the first datagram can come: from here on it counts
         await self._udp.__aenter__()
         self._tcp = FramedServer(
             self._udp.address,

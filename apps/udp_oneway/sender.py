@@ -98,12 +98,17 @@ def _encoded(datagram: Numbered) -> bytes:
         raise Rejected(str(error)) from error
 
 
-def paced(payloads: Iterable[bytes], rate: float) -> Iterator[bytes]:
-    """Give them so many a second, without drifting; as fast as possible if `rate` is 0."""
+def paced(payloads: Iterable[bytes], rate: float, seconds: float | None = None) -> Iterator[bytes]:
+    """Give them so many a second, without drifting; as fast as possible if `rate` is 0.
+
+    None begins its way after so many seconds, if they are given.
+    """
     began = time.perf_counter()
     for number, payload in enumerate(payloads):
         if rate:
             ahead = began + number / rate - time.perf_counter()
             if ahead > 0:
                 time.sleep(ahead)
+        if seconds is not None and time.perf_counter() - began >= seconds:
+            return
         yield payload

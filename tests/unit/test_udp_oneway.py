@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 import json
 import random
 import socket
@@ -24,6 +25,8 @@ from apps.kit.outcome import Refused, Rejected, Unknown
 from apps.udp_oneway.__main__ import cli
 from apps.udp_oneway.claims import (
     counts_add_up,
+    counts_are_what_came,
+    figures,
     loss_was_seen,
     nothing_corrupt_was_delivered,
     reordering_was_seen,
@@ -297,6 +300,9 @@ def seen(event: str, payload: bytes, number: int = 1) -> Event:
     return {"event": event, "id": f"n1/1#{number}", "crc": f"{zlib.crc32(payload):08x}"}
 
 
+START: Event = {"event": "start", "component": "receiver"}
+
+
 @pytest.mark.parametrize(
     ("history", "holds"),
     [
@@ -324,6 +330,7 @@ def test_the_claim_that_counts_add_up(history: list[Event], holds: bool | None) 
         ([seen("send", b"a"), seen("recv", b"a")], True),
         ([seen("send", b"a"), seen("recv", b"b")], False),
         ([seen("send", b"a"), seen("recv", b"a"), seen("recv", b"a")], False),
+        ([seen("send", b"a"), seen("recv", b"a"), START, seen("recv", b"a")], True),
         ([seen("send", b"a"), seen("recv", b"b", 2)], None),
     ],
 )
@@ -331,6 +338,38 @@ def test_the_claim_that_nothing_corrupt_is_delivered(
     history: list[Event], holds: bool | None
 ) -> None:
     assert nothing_corrupt_was_delivered(history).holds is holds
+
+
+def at_receiver(*events: Event) -> list[Event]:
+    return [{**event, "component": "receiver"} for event in events]
+
+
+@pytest.mark.parametrize(
+    ("history", "holds"),
+    [
+        ([], None),
+        ([seen("recv", b"a")], None),
+        ([seen("recv", b"a"), counts(1, 0)], True),
+        ([seen("recv", b"a"), counts(2, 0)], False),
+        ([seen("recv", b"a"), counts(1, 0), seen("recv", b"b", 2), counts(1, 0)], False),
+        ([seen("recv", b"a"), START, seen("recv", b"b", 2), counts(1, 1)], True),
+        ([seen("recv", b"a"), START, counts(1, 0)], False),
+        ([seen("recv", b"a"), seen("duplicated", b""), counts(1, 0, duplicated=1)], True),
+        ([seen("recv", b"a"), seen("duplicated", b""), counts(1, 0)], False),
+        ([seen("recv", b"a"), {"event": "left_out", "events": 7}, counts(1, 0)], None),
+    ],
+)
+def test_the_claim_that_counts_are_what_came(history: list[Event], holds: bool | None) -> None:
+    assert counts_are_what_came([summary(), *at_receiver(*history)]).holds is holds
+
+
+def test_figures_count_what_was_sent_to_nobody_too() -> None:
+    history = [
+        *(seen("send", b"a", number) for number in range(1, 5)),
+        *at_receiver(seen("recv", b"a", 1), counts(1, 0, reordered=2), START),
+        *at_receiver(seen("recv", b"a", 1), seen("duplicated", b"a", 1), counts(1, 0, reordered=1)),
+    ]
+    assert figures(history) == {"sent": 4, "lost": 3, "duplicated": 2, "reordered": 3}
 
 
 def test_the_limits_say_what_was_seen() -> None:
@@ -374,6 +413,12 @@ def fire(target: Address, events: Events, count: int, rate: float, share: float 
             sender.send(payload)
     events.emit("summary", **sender.figures())
     return sender.stream
+
+
+def test_pacing_ends_with_the_time() -> None:
+    given = list(paced(itertools.repeat(b""), 1000, 0.05))
+    assert 0 < len(given) <= 50
+    assert list(paced([b""], 0, 0)) == []
 
 
 def test_a_run_is_counted_to_the_last_through_trouble() -> None:
