@@ -1,0 +1,76 @@
+"""Bugs planted in what is deployed: each is caught on the hosts, by the claim that is there for it.
+
+A patch of `planted/` is named after its pattern, says which claim it violates, and is deployed with
+`DISTLAB_PLANT` (`lab.plant`). The code of the checkout is deployed again afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.catalogue import ROOT
+from lab.hosts.inventory import Inventory
+from lab.plant import VARIABLE
+
+FAB = Path(sys.executable).with_name("fab")
+PLANTED = sorted((Path(__file__).parent / "planted").glob("*.patch"))
+EVIDENCE = re.compile(r"evidence in (\S+)")
+
+
+def fab(
+    inventory: Inventory, verb: str, *options: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a verb on the lab under test."""
+    return subprocess.run(
+        [str(FAB), verb, "--inventory", str(inventory.path), *options],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("patch", PLANTED, ids=lambda patch: patch.stem)
+def test_a_planted_bug_is_caught_by_its_claim(inventory: Inventory, patch: Path) -> None:
+    (claim,) = re.findall(r"^Violates: (.+)$", patch.read_text(), re.MULTILINE)
+    demo = ("run-demo", "--only", patch.stem, "--seed", "1", "--json")
+    try:
+        succeeded(fab(inventory, "deploy", "--only", patch.stem, **{VARIABLE: str(patch)}))
+        done = fab(inventory, *demo)
+    finally:
+        succeeded(fab(inventory, "deploy", "--only", patch.stem))
+
+    assert done.returncode == 1, done.stdout + done.stderr
+    verdicts = {verdict["claim"]: verdict for verdict in json.loads(done.stdout)}
+    assert verdicts[claim]["verdict"] == "violated"
+    assert verdicts[claim]["witness"]
+    shown_by_the_run(done.stderr, verdicts[claim])
+
+    succeeded(fab(inventory, *demo))
+
+
+def shown_by_the_run(told: str, verdict: dict[str, Any]) -> None:
+    """Look whether a run's verdicts and its page have the violated claim and its witness."""
+    found = EVIDENCE.search(told)
+    assert found is not None, told
+    run = ROOT / found[1]
+    assert verdict in json.loads((run / "verdicts.json").read_text())
+    page = (run / "report.html").read_text()
+    assert verdict["claim"] in page
+    for event in verdict["witness"]:
+        assert f"{datetime.fromtimestamp(event['t'], UTC):%H:%M:%S.%f}" in page
+
+
+def succeeded(done: subprocess.CompletedProcess[str]) -> None:
+    """Check that a verb ended with 0."""
+    assert done.returncode == 0, done.stdout + done.stderr
