@@ -45,8 +45,8 @@ class Set(Model):
         raise ValueError(f"a set has no {op.f}")
 
     def noticed_until(self, op: Operation) -> float:
-        """When anybody last looked, if its member was ever seen."""
-        noticed = not self.looks(op) and op.value in self._seen
+        """When anybody last looked; that an added member is there is noticed only if it is seen."""
+        noticed = op.f == "remove" or (op.f == "add" and op.value in self._seen)
         return self._seen_until if noticed else -math.inf
 
     def looks(self, op: Operation) -> bool:
