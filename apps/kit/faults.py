@@ -203,8 +203,8 @@ EFFECTS = ("delay", "jitter", "loss", "duplicate", "reorder", "corrupt", "rate")
 class Clock(Fault):
     """A component's wall clock is wrong by `offset` seconds and runs `1 + drift` times as fast.
 
-    Its monotonic clock, hence its timers, stay true. The component is restarted into the wrong
-    clock, and out of it again.
+    Its monotonic clock stays true, and with it timers and watchdogs; with a drift, a single wait
+    ends that part too early. The component is restarted into the wrong clock, and out of it again.
     """
 
     word: ClassVar[str] = "clock"
@@ -228,10 +228,12 @@ class Clock(Fault):
 class Disk(Fault):
     """A component's state directory is on a bad disk.
 
-    `full`: it takes `free` more bytes, then no write succeeds (ENOSPC). `delay`: each write and
-    each flush takes so many seconds longer. `forgets`: what was not flushed (fsync) is lost when
-    the component is killed, as by a cut of power. The component is restarted onto the bad disk,
-    and off it again; its data stay where they are.
+    `full`: it takes `free` more bytes, in blocks of 4 KiB, then no write succeeds (ENOSPC); what
+    the component writes when it starts is among them, so 64 KiB let it start, and 0 may not.
+    `delay`: each write and each flush takes so many seconds longer. `forgets`: what was not flushed
+    (fsync) is lost when the component is killed, as by a cut of power; names, sizes that a
+    truncation gave, owners and modes are kept. The component is restarted onto the bad disk, and
+    off it again; its data stay where they are.
     """
 
     word: ClassVar[str] = "disk"

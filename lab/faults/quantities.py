@@ -29,8 +29,9 @@ def bits_per_second(text: str) -> float:
 
 def signed(read: Callable[[str], float], text: str) -> float:
     """Give a quantity that may have a sign: `-5s`, `+1%`."""
-    bare = text.strip().lstrip("+-")
-    return -read(bare) if text.strip().startswith("-") else read(bare)
+    given = text.strip()
+    size = read(given[1:] if given[:1] in {"+", "-"} else given)
+    return -size if given.startswith("-") else size
 
 
 def bytes_(text: str) -> int:

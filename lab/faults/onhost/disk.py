@@ -120,8 +120,12 @@ def forget(unit: str) -> int:
         return 0
     must("systemctl", "kill", "--kill-whom=all", "--signal=STOP", unit)
     if not becomes(lambda: {state(one) for one in processes(unit)} <= {"T", "Z", ""}, _SECONDS):
+        must("systemctl", "kill", "--kill-whom=all", "--signal=CONT", unit)
         raise Trouble(f"processes of {unit} do not stand still, so its disk cannot forget")
-    return int(diskd.ask(_socket(unit), "forget"))
+    try:
+        return int(diskd.ask(_socket(unit), "forget"))
+    except OSError:  # the disk's process died, and forgot everything
+        return 0
 
 
 def _of(unit: str) -> list[Record]:
