@@ -26,6 +26,7 @@ pytestmark = pytest.mark.usefixtures("needs_root")
 
 LAB = "test-nest"
 IMAGE = ImageSpec("bookworm", ("openssh-client", "python3-yaml", "systemd-container"))
+FUSE = Path("/dev/fuse")
 SYSTEM_STATE = ("systemctl", "is-system-running")
 
 
@@ -71,6 +72,7 @@ class Outer:
             f"--bind={self.shared}:/shared",
             f"--bind={self.shared}:{state.ROOT}",
             f"--bind-ro={state.IMAGES}:{state.IMAGES}",
+            *(["--bind=/dev/fuse"] if FUSE.exists() else []),
         ]
         log = directory / "console.log"
         with state.locked(LAB, print) as lock:
@@ -144,6 +146,9 @@ def test_a_kernel_that_cannot_stack_there(outer: Outer) -> None:
 def test_a_lab_of_transient_services(outer: Outer) -> None:
     outer.up()
     assert outer.units() == ["distlab:inner:b1.service", "distlab:inner:b2.service"]
+
+    if FUSE.exists():
+        assert outer.ssh("b1", "sudo sh -c ': </dev/fuse' && echo opened") == "opened"
 
     boot_id = "cat /proc/sys/kernel/random/boot_id"
     first = outer.ssh("b1", boot_id)
