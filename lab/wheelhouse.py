@@ -8,10 +8,12 @@ digest of what it is made from, so an unchanged tree builds nothing.
 - The wheelhouse: the wheels that requirements-hosts.lock names, for the hosts' Python and machine,
   checked against the lock's hashes; and uv, which installs them there without a network. What its
   makers publish as source alone (`tool.distlab.built-here` in pyproject.toml) is built here first.
-- The code: a wheel of apps/ alone, whose version carries the digest of its files. Tests may have a
-  bug planted in it (`lab.plant`).
-- Fingerprints: for each pattern, the digest of all code that its units run (its own, the kit's,
-  that of patterns it is composed of, and the locked libraries): what decides about a restart.
+- The code: a wheel of apps/ alone, whose version carries the digest of its files. What interface
+  definitions become is made here and counts by its source (`lab.interfaces`). Tests may have a bug
+  planted in it (`lab.plant`).
+- Fingerprints: for each pattern, the digest of all code that its commands import (its own, the
+  kit's, that of patterns it is composed of) and of the locked libraries: what decides about a
+  restart. Claims, checkers and demos are imported by the controller alone.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
+from lab import interfaces
 from lab.errors import LabError
 from lab.plant import planted
 
@@ -51,11 +54,12 @@ def digest(parts: Iterable[bytes]) -> str:
 
 
 def code_files(top: Path) -> list[Path]:
-    """Give the files below `top` that run or are read on a host."""
+    """Give the files below `top` that run or are read on a host, as people wrote them."""
+    made = {"__pycache__", interfaces.GENERATED}
     return sorted(
         path
         for path in top.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".md"
+        if path.is_file() and not made.intersection(path.parts) and path.suffix != ".md"
     )
 
 
@@ -66,51 +70,51 @@ def digest_of_files(top: Path, files: Iterable[Path], *more: bytes) -> str:
     return digest((*parts, *more))
 
 
-def used_patterns(pattern: Path) -> set[str]:
-    """Give the packages of apps/ that a package imports, the kit among them."""
-    used: set[str] = set()
-    for path in pattern.glob("**/*.py"):
-        for node in ast.walk(ast.parse(path.read_bytes(), filename=str(path))):
-            names = (
-                [node.module]
-                if isinstance(node, ast.ImportFrom) and node.module
-                else [alias.name for alias in node.names]
-                if isinstance(node, ast.Import)
-                else []
-            )
-            used |= {name.split(".")[1] for name in names if name.startswith("apps.")}
-    return used
+def imported(path: Path) -> set[str]:
+    """Give the modules of apps/ that a file names, in an import or in a string."""
+    named: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_bytes(), filename=str(path))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            named |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            named |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            named.add(node.value)  # what is loaded by its name; most strings name no file
+    return {name for name in named if name.startswith("apps.")}
+
+
+def module_files(name: str, top: Path) -> set[Path]:
+    """Give the files that importing a module reads: its own, and those of the packages above it."""
+    parts = name.split(".")
+    if not all(part.isidentifier() for part in parts):
+        return set()
+    module = top.joinpath(*parts)
+    above = [top.joinpath(*parts[:depth]) for depth in range(1, len(parts) + 1)]
+    files = {module.with_suffix(".py"), *(package / "__init__.py" for package in above)}
+    return {path for path in files if path.is_file()}
+
+
+def reached(entry: str, top: Path) -> set[Path]:
+    """Give the files that a module runs, with all that it imports, and the data beside them."""
+    found: set[Path] = set()
+    ahead = module_files(entry, top)
+    while ahead:
+        path = ahead.pop()
+        found.add(path)
+        ahead |= {file for name in imported(path) for file in module_files(name, top)} - found
+    apps = top / "apps"
+    packages = {apps / path.relative_to(apps).parts[0] for path in found if path.parent != apps}
+    data = (file for package in packages for file in code_files(package) if file.suffix != ".py")
+    return found.union(data)
 
 
 def fingerprints(top: Path = ROOT) -> dict[str, str]:
-    """Give the fingerprint of each pattern in a tree's apps/.
-
-    A demo is no part of it, for units do not run it.
-    """
-    packages = {path.parent.name: path.parent for path in sorted(top.glob("apps/*/__init__.py"))}
-    uses = {name: used_patterns(path) & packages.keys() for name, path in packages.items()}
+    """Give each pattern's fingerprint in a tree: of what its commands, so its units, import."""
     lock = LOCK.read_bytes()
-
-    def reached(name: str) -> set[str]:
-        found, ahead = {name}, [name]
-        while ahead:
-            ahead = [used for used in uses[ahead.pop()] if used not in found]
-            found |= set(ahead)
-        return found
-
+    names = sorted(path.parent.name for path in top.glob("apps/*/__main__.py"))
     return {
-        name: digest_of_files(
-            top,
-            (
-                path
-                for package in sorted(reached(name))
-                for path in code_files(packages[package])
-                if path.name != "demo.py"
-            ),
-            lock,
-        )
-        for name in packages
-        if name != "kit"
+        name: digest_of_files(top, sorted(reached(f"apps.{name}.__main__", top)), lock)
+        for name in names
     }
 
 
@@ -121,6 +125,7 @@ def build_code(top: Path = ROOT) -> tuple[Path, str, bool]:
     home = BUILD / f"code-{identity}"
     built = not home.exists()
     if built:
+        interfaces.generate(top)
         with tempfile.TemporaryDirectory(dir=BUILD, prefix="partial-") as partial:
             run(
                 [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", partial],

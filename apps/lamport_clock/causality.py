@@ -10,12 +10,8 @@ Only events with a vector count; a history may hold any others besides.
 from __future__ import annotations
 
 from apps.kit import causality
-from apps.kit.claims import Event, History
-
-
-def process_of(event: Event) -> str:
-    """Name the process of a stamped event as its vector does: `n1.2` is the second life of n1."""
-    return f"{event['node']}.{event['incarnation']}"
+from apps.kit.claims import History
+from apps.lamport_clock.clocks import process_of
 
 
 class Causality(causality.Causality):

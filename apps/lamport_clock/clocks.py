@@ -20,7 +20,7 @@ vectors.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 Vector: TypeAlias = Mapping[str, int]
 """Process name to the number of its events in the past; a process that is absent counts 0."""
@@ -73,6 +73,11 @@ class VectorClock:
             if count > counts.get(process, 0):
                 counts[process] = count
         return self.tick()
+
+
+def process_of(event: Mapping[str, Any]) -> str:
+    """Name the process of a stamped event as its vector does: `n1.2` is the second life of n1."""
+    return f"{event['node']}.{event['incarnation']}"
 
 
 def happened_before(a: Vector, b: Vector) -> bool:

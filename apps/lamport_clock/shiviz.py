@@ -14,7 +14,7 @@ import json
 from bisect import bisect_right
 
 from apps.kit.claims import Event, History
-from apps.lamport_clock.causality import process_of
+from apps.lamport_clock.clocks import process_of
 
 PARSER = r"(?<event>.*)\n(?<host>\S*) (?<clock>{.*})"
 """How ShiViz is to read the log; it is its default, too."""

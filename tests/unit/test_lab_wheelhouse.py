@@ -18,10 +18,16 @@ def apps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small tree of apps: `cache` is composed of `election`."""
     for name, source in {
         "kit/events.py": "",
+        "kit/checkers/order.py": "import apps.kit.events\n",
+        "election/__main__.py": "import apps.election.core\n",
         "election/core.py": "from apps.kit.events import Events\n",
+        "cache/__main__.py": "worker = 'apps.cache.server'\n",
         "cache/server.py": "from apps.election.core import Bully\nimport apps.kit.events\n",
+        "echo/__main__.py": "def serve():\n    from apps.echo.server import serve\n",
         "echo/server.py": "from apps.kit import events\n",
-        "echo/demo.py": "",
+        "echo/greeting.txt": "hello\n",
+        "echo/claims.py": "import apps.kit.checkers.order\n",
+        "echo/demo.py": "import apps.echo.claims\n",
     }.items():
         path = tmp_path / "apps" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,8 +63,26 @@ def test_the_lock_changes_all(apps: Path) -> None:
     assert changed(apps, "../requirements-hosts.lock") == {"election", "cache", "echo"}
 
 
-def test_a_demo_is_no_part_of_a_unit(apps: Path) -> None:
-    assert changed(apps, "echo/demo.py") == set()
+@pytest.mark.parametrize("name", ["__init__.py", "greeting.txt"])
+def test_a_package_is_part_of_a_unit_with_its_data(apps: Path, name: str) -> None:
+    assert changed(apps, f"echo/{name}") == {"echo"}
+
+
+@pytest.mark.parametrize("name", ["echo/demo.py", "echo/claims.py", "kit/checkers/order.py"])
+def test_what_the_controller_alone_imports_is_no_part_of_a_unit(apps: Path, name: str) -> None:
+    assert changed(apps, name) == set()
+
+
+def test_no_unit_imports_what_judges_it() -> None:
+    judges = {"demo.py", "history.py", "causality.py", "faults.py"}
+    for pattern in patterns():
+        files = wheelhouse.reached(f"apps.{pattern.name}.__main__", ROOT)
+        assert ROOT / "apps" / "kit" / "events.py" in files
+        shared = {path for path in files if path.is_relative_to(ROOT / "apps" / "kit")}
+        assert not judges.intersection(path.name for path in shared)
+        assert not [path for path in shared if "checkers" in path.parts]
+        own = {path.name for path in files - shared}
+        assert not {"claims.py", "demo.py"}.intersection(own)
 
 
 def test_a_planted_bug_changes_its_pattern_alone_and_a_copy_of_it(

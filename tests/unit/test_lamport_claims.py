@@ -11,7 +11,7 @@ import pytest
 
 from apps.kit.claims import Event
 from apps.kit.faults import Partition
-from apps.lamport_clock.causality import Causality, process_of
+from apps.lamport_clock.causality import Causality
 from apps.lamport_clock.claims import (
     clock_condition,
     concurrent_pairs,
@@ -22,6 +22,7 @@ from apps.lamport_clock.claims import (
     nobody_enters_while_cut,
     vector_condition,
 )
+from apps.lamport_clock.clocks import process_of
 from apps.lamport_clock.shiviz import shiviz
 from tests.simulation.test_lamport_clock import play
 
