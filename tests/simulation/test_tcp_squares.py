@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import pytest
 
 from apps.kit.claims import Event, Finding, History
-from apps.tcp_squares.claims import counted_once
-from apps.tcp_squares.core import Bag, BagLimits
+from apps.kit.effects import Effect, Emit, Message, Reply
+from apps.tcp_squares.claims import (
+    counted_once,
+    lost_work_is_redone,
+    outcomes_are_true,
+    results_are_right,
+)
+from apps.tcp_squares.core import Bag, BagLimits, _Request
 from lab.simulator.clients import Outcome
-from lab.simulator.scenario import scenario
+from lab.simulator.scenario import Scenario
 from lab.simulator.simulation import Simulation
 
 LIMITS = BagLimits(lease=2.0, attempts=100, keep=30.0, capacity=1000)
@@ -21,9 +27,39 @@ CALM = 60.0
 END = 200.0
 
 
-def build(_name: str, _durable: Mapping[str, object], rng: random.Random) -> Bag:
-    """A restarted server has a new bag, under a new name."""
-    return Bag(f"{rng.getrandbits(32):08x}", LIMITS)
+class Recounting(Bag):
+    """Counts every result, and not the first alone."""
+
+    def _done(self, now: float, call: str, body: Message) -> Iterator[Effect]:
+        lease = self._leases.get(body["lease"])
+        for effect in super()._done(now, call, body):
+            if isinstance(effect, Emit) and effect.event == "dropped" and lease is not None:
+                task = lease.task
+                yield self._event("counted", request=task.request, task=task.index)
+            else:
+                yield effect
+
+
+class Forgetful(Bag):
+    """Loses a task with its lease."""
+
+    def _lost(self, now: float, name: str, why: str) -> Iterator[Effect]:
+        task = self._leases[name].task
+        task.leased = -1000
+        yield from super()._lost(now, name, why)
+        if task in self._free:
+            self._free.remove(task)
+
+
+class Disorderly(Bag):
+    """Answers with the squares in the order of their size."""
+
+    def _answer(self, request: _Request) -> Iterator[Effect]:
+        for effect in super()._answer(request):
+            if isinstance(effect, Reply):
+                yield Reply(effect.request, {"squares": sorted(effect.result["squares"])})
+            else:
+                yield effect
 
 
 class Client:
@@ -94,19 +130,32 @@ class Worker:
         self.take(after=0.0)
 
 
-def answers_are_right(history: History) -> Finding:
-    """Every submit that was answered has the squares of its own numbers, in their order."""
-    asked: dict[str, Event] = {}
-    answered = 0
+def as_told_by_clients(history: History) -> list[Event]:
+    """Give a simulated history as clients of hosts write it.
+
+    There, to submit a request again is one operation with its attempts, and numbers are decimal.
+    """
+    told: list[Event] = []
+    attempts: dict[str, str] = {}
+    answered: set[str] = set()
     for event in history:
-        if event["event"] == "invoke" and event["f"] == "submit":
-            asked[event["op"]] = event
-        elif event["event"] == "ok" and event["f"] == "submit" and event["value"]:
-            wanted = [number**2 for number in asked[event["op"]]["value"]["numbers"]]
-            if event["value"]["squares"] != wanted:
-                return Finding(False, f"not {wanted}", (asked[event["op"]], event))
-            answered += 1
-    return Finding(True, f"{answered} answers")
+        if event.get("f") is None:
+            told.append(event)
+        elif event["f"] == "submit" and event["event"] == "invoke":
+            request, numbers = event["value"]["request"], event["value"]["numbers"]
+            if request not in attempts.values():
+                told.append({**event, **_of(request, numbers)})
+            attempts[event["op"]] = request
+        elif event["f"] == "submit" and event["event"] == "ok" and event["value"]:
+            request = attempts[event["op"]]
+            if request not in answered:
+                told.append({**event, **_of(request, event["value"]["squares"])})
+            answered.add(request)
+    return told
+
+
+def _of(request: str, numbers: list[int]) -> Event:
+    return {"op": request, "request": request, "value": [str(number) for number in numbers]}
 
 
 def all_is_answered(history: History) -> Finding:
@@ -126,16 +175,22 @@ def all_is_answered(history: History) -> Finding:
 
 def judge(history: History) -> dict[str, Finding]:
     events = list(history)
+    told = as_told_by_clients(events)
     return {
-        "each task is counted once": counted_once(events),
-        "each answer is right": answers_are_right(events),
+        "each task is counted once": counted_once(told),
+        "each result is right": results_are_right(told),
+        "what a lost worker left undone, another does": lost_work_is_redone(told),
+        "every client is told the true outcome": outcomes_are_true(told),
         "each request is answered": all_is_answered(events),
     }
 
 
-@scenario(judge)
-def troubles(seed: int) -> Simulation:
-    """Workers in trouble; the server crashes up to three times."""
+def play(seed: int, kind: type[Bag] = Bag) -> Simulation:
+    """Workers in trouble; the server crashes up to three times, and begins with a new bag."""
+
+    def build(_name: str, _durable: Mapping[str, object], rng: random.Random) -> Bag:
+        return kind(f"{rng.getrandbits(32):08x}", LIMITS)
+
     world = Simulation(["hub"], build, seed=seed, pattern="tcp_squares", component="server")
     for number in range(SUBMITTERS):
         Client(world, f"c{number}")
@@ -150,6 +205,9 @@ def troubles(seed: int) -> Simulation:
     return world
 
 
+troubles = Scenario(play, judge)
+
+
 def test_every_task_counts_once_whatever_befalls_the_workers_and_the_server() -> None:
     troubles.check(range(500))
 
@@ -158,3 +216,19 @@ def test_every_task_counts_once_whatever_befalls_the_workers_and_the_server() ->
 def test_the_troubles_are_real(trouble: str) -> None:
     seen = [sum(e["event"] == trouble for e in troubles.play(seed).trace) for seed in range(20)]
     assert sum(seen) > 10, f"{trouble} hardly ever happens: {seen}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "claim"),
+    [
+        (Recounting, "each task is counted once"),
+        (Forgetful, "what a lost worker left undone, another does"),
+        (Disorderly, "each result is right"),
+    ],
+)
+def test_a_wrong_bag_is_found_out(kind: type[Bag], claim: str) -> None:
+    wrong = Scenario(lambda seed: play(seed, kind), judge)
+    violation = wrong.first_violation(range(50))
+    assert violation is not None
+    assert violation.claim == claim
+    assert violation.finding.witness
