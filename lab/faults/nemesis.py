@@ -126,7 +126,8 @@ def _fault(name: str, rng: random.Random, aims: Aims) -> Fault:
             return Disk(host, component, delay=rng.choice((0.02, 0.1, 0.3)))
         case "reset":
             return Reset(host)
-    return _link(name, rng, host)
+    among = [h for h in aims.hosts if h == host or h in aims.clients]
+    return _link(name, rng, rng.choice(((host,), tuple(among))))
 
 
 def _partition(
@@ -139,8 +140,7 @@ def _partition(
     return Partition(rng.choice(cutting), (first, *others))
 
 
-def _link(name: str, rng: random.Random, host: str) -> Link:
-    on = (host,)
+def _link(name: str, rng: random.Random, on: tuple[str, ...]) -> Link:
     match name:
         case "loss":
             return Link(on, loss=rng.choice((0.05, 0.2, 0.5)))

@@ -126,6 +126,14 @@ def test_a_slow_workload_is_not_called_slower_than_it_was() -> None:
     assert (found.disturbed, found.unavailable) == (0, 0.0)
 
 
+def test_what_is_asked_after_the_workload_shows_that_it_recovered() -> None:
+    story = Story().ops(0, 3).fault(3, 4).op(3.5, 1, "unknown").op(8, 1)
+    late = measure(story.history, 4.0)
+    assert late is not None
+    assert (late.asked, late.disturbed, late.recovered) == (1, 1, pytest.approx(0.5))
+    assert late.unavailable == pytest.approx(1.0)
+
+
 def test_a_moment_is_its_own_end() -> None:
     found = measured(Story().ops(0, 3).fault(3).op(3, 1.5).ops(5, 6))
     assert found.recovered == pytest.approx(1.5)

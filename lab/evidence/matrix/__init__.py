@@ -10,13 +10,14 @@ degraded    all promises hold, and clients noticed: an operation was disturbed, 
             lost or came twice
 holds       all promises hold, and no client noticed
 
-An operation is *disturbed* if it did not end well, or took longer than twice the slowest before
-the fault and 0.25 s at least. Beside the word stand, where they are more than nothing:
+An operation that was asked while the workload went on is *disturbed* if it did not end well, or
+took longer than twice the slowest before the fault and 0.25 s at least. Beside the word stand,
+where they are more than nothing:
 
 unavailable the longest time without an operation that ended well, while some were asked, from the
             injection on; more than twice the longest before the fault and 0.25 s at least
 recovered   from the end of the fault (for what is over at once, from its moment) until the last
-            disturbed operation was over; "not recovered" if none ended well after that one
+            disturbed operation was over; "not recovered" if none ended well from then on
 lost        as the workload counts it: what was asked or sent and never answered or received
 duplicated  as the workload counts it: what was received more often than sent
 """

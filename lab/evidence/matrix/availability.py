@@ -41,26 +41,30 @@ class _Asked:
         return self.end - self.start
 
 
-def measure(history: History) -> Availability | None:
-    """Measure it; None if no operation was asked. A history without a fault is measured whole."""
+def measure(history: History, seconds: float = float("inf")) -> Availability | None:
+    """Measure it; None if no operation was asked. A history without a fault is measured whole.
+
+    Operations that were asked later than so many seconds after the injection are no part of the
+    workload any more: they only show that it recovered.
+    """
     events = list(history)
     asked = _asked(events)
     if not asked:
         return None
     injected, healed = _fault(events)
     before = [op for op in asked if op.end <= injected]
-    since = [op for op in asked if op.end > injected]
+    since = [op for op in asked if op.end > injected and op.start <= injected + seconds]
     slow = max(FLOOR, TIMES * max((op.lasted for op in before), default=0.0))
     quiet = max(FLOOR, TIMES * _longest_silence(before, min(op.start for op in asked)))
     if injected == -float("inf"):  # nothing to compare with, and nothing to recover from
-        slow = quiet = float("inf")
+        since, slow, quiet = asked, float("inf"), float("inf")
     disturbed = [op for op in since if not op.well or op.lasted > slow]
     silence = _longest_silence(since, injected)
     return Availability(
         asked=len(since),
         disturbed=len(disturbed),
         unavailable=silence if silence > quiet else 0.0,
-        recovered=_recovered(since, disturbed, healed),
+        recovered=_recovered(asked, disturbed, healed),
     )
 
 
@@ -103,10 +107,10 @@ def _longest_silence(asked: Sequence[_Asked], began: float) -> float:
     return longest
 
 
-def _recovered(since: Sequence[_Asked], disturbed: Sequence[_Asked], healed: float) -> float | None:
+def _recovered(asked: Sequence[_Asked], disturbed: Sequence[_Asked], healed: float) -> float | None:
     if not disturbed:
         return 0.0
     last = max(op.end for op in disturbed)
-    if not any(op.well and op.end > last for op in since):
+    if not any(op.well and op.end >= last for op in asked):
         return None
     return max(0.0, last - healed)

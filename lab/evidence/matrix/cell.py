@@ -67,10 +67,14 @@ class Cell:
 
 
 def judged(
-    cell: Cell, verdicts: Sequence[Verdict], history: History, figures: Mapping[str, float]
+    cell: Cell,
+    verdicts: Sequence[Verdict],
+    history: History,
+    figures: Mapping[str, float],
+    seconds: float = float("inf"),
 ) -> Cell:
-    """Give a missing cell as it is now that it was played."""
-    availability = measure(history)
+    """Give a missing cell as it is now that it was played; see `measure` for `seconds`."""
+    availability = measure(history, seconds)
     lost, duplicated = figures.get("lost", 0), figures.get("duplicated", 0)
     word, why = _word(verdicts, availability, noticed=bool(lost or duplicated))
     return replace(

@@ -13,11 +13,11 @@ from lab.faults.planned import Planned, Schedule
 
 NONE = "none"
 """The workload without a fault: what all else is compared with."""
-WARM = 1.5
+WARM = 1.2
 """Seconds before the fault, in which clients start and all is well."""
 LASTS = 2.0
 """Seconds of the fault."""
-AFTER = 2.5
+AFTER = 2.3
 """Seconds for all else: until the fault took, its end, and whether all is as before."""
 
 
@@ -30,6 +30,8 @@ class Column:
     make: Callable[[Aims], Fault]
     after: float = AFTER
     """Seconds beside those that it lasts; a restart and a boot need more of them."""
+    confined: bool = False
+    """Whether it acts on one unit alone, so that patterns can be played side by side."""
 
 
 def _first(make: Callable[[str, str], Fault]) -> Callable[[Aims], Fault]:
@@ -45,34 +47,55 @@ def _cut(shape: str) -> Callable[[Aims], Fault]:
 
 
 def _link(**effects: Any) -> Callable[[Aims], Fault]:
-    return lambda aims: Link(aims.hosts, **effects)
+    """Let what leaves its host suffer, and what leaves its clients' hosts."""
+
+    def make(aims: Aims) -> Fault:
+        first, _ = aims.components[0]
+        return Link(tuple(h for h in aims.hosts if h == first or h in aims.clients), **effects)
+
+    return make
 
 
 COLUMNS: Mapping[str, Column] = {
-    "kill": Column("SIGKILL; systemd starts it again", _first(Kill), after=3.0),
-    "pause": Column("SIGSTOP", _first(Pause)),
+    "kill": Column("SIGKILL; systemd starts it again", _first(Kill), after=3.0, confined=True),
+    "pause": Column("SIGSTOP", _first(Pause), confined=True),
     "power_off": Column("its host without power", lambda a: PowerOff(a.powered()[0]), after=4.0),
     "partition": Column("its host cut off from all others", _cut("isolate")),
     "mute": Column("nothing of its host arrives, but it hears", _cut("mute")),
-    "loss": Column("20% of all packets lost", _link(loss=0.2)),
-    "delay": Column("all packets 200 ms late, ± 50 ms", _link(delay=0.2, jitter=0.05)),
-    "duplicate": Column("20% of all packets twice", _link(duplicate=0.2)),
-    "reorder": Column("25% of all packets overtake", _link(delay=0.02, reorder=0.25)),
-    "corrupt": Column("5% of all packets with a bit flipped", _link(corrupt=0.05)),
-    "rate": Column("each host sends 128 kbit/s at most", _link(rate=128e3)),
+    "loss": Column("20% of the packets lost", _link(loss=0.2)),
+    "delay": Column("packets 200 ms late, ± 50 ms", _link(delay=0.2, jitter=0.05), after=3.0),
+    "duplicate": Column("20% of the packets twice", _link(duplicate=0.2)),
+    "reorder": Column("25% of the packets overtake", _link(delay=0.02, reorder=0.25)),
+    "corrupt": Column("5% of the packets with a bit flipped", _link(corrupt=0.05)),
+    "rate": Column("128 kbit/s at most", _link(rate=128e3), after=3.0),
     "clock": Column(
-        "its wall clock 30 s ahead", _first(lambda h, c: Clock(h, c, offset=30.0)), after=4.0
+        "its wall clock 30 s ahead",
+        _first(lambda host, component: Clock(host, component, offset=30.0)),
+        after=4.0,
+        confined=True,
     ),
     "disk_full": Column(
         "64 KiB more, then no write succeeds",
-        _first(lambda h, c: Disk(h, c, full=True, free=64 << 10)),
+        _first(lambda host, component: Disk(host, component, full=True, free=64 << 10)),
         after=4.0,
+        confined=True,
     ),
     "disk_slow": Column(
-        "each write 0.1 s longer", _first(lambda h, c: Disk(h, c, delay=0.1)), after=4.0
+        "each write 0.1 s longer",
+        _first(lambda host, component: Disk(host, component, delay=0.1)),
+        after=4.0,
+        confined=True,
     ),
     "reset": Column("its host's TCP connections reset", lambda a: Reset(a.components[0][0])),
 }
+"""Of links suffers what leaves its host, and what leaves its clients' hosts."""
+SIDE_BY_SIDE = 2
+"""Patterns that are played at the same time under faults that are confined to one unit."""
+
+
+def at_once(name: str) -> int:
+    """Give how many patterns can be played under it at the same time."""
+    return SIDE_BY_SIDE if name == NONE or COLUMNS[name].confined else 1
 
 
 def named(text: str) -> list[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -119,30 +120,44 @@ def play(
 ) -> None:
     """Play the cells that are missing; a Ctrl-C keeps those that are known, and goes on up."""
     hold(matrix.path)
-    todo = [
-        (pattern, fault)
+    rows = [
+        [pattern for pattern in chosen if not matrix.cell(pattern.name, fault).played]
         for fault in matrix.faults
-        for pattern in chosen
-        if not matrix.cell(pattern.name, fault).played
     ]
+    todo = sum(map(len, rows))
     began, before = time.monotonic(), matrix.seconds
     matrix.state = "interrupted"  # until it is not; a killed one is just that
     matrix.write()
     try:
-        for number, (pattern, fault) in enumerate(todo, 1):
-            cell = _cell(matrix, pattern, fault, remote)
-            matrix.cells.append(cell)
-            elapsed = time.monotonic() - began
-            matrix.seconds = before + elapsed
-            matrix.write()
-            left = elapsed / number * (len(todo) - number)
-            told = ", ".join([cell.word, *cell.figures])
-            tell(
-                f"[{number}/{len(todo)}] {pattern.name} under {fault}: {told} ({_time(left)} left)"
-            )
+        done = 0
+        for fault, row in zip(matrix.faults, rows, strict=True):
+            for cell in _row(matrix, row, fault, remote):
+                done += 1
+                matrix.cells.append(cell)
+                elapsed = time.monotonic() - began
+                matrix.seconds = before + elapsed
+                matrix.write()
+                left = _time(elapsed / done * (todo - done))
+                told = ", ".join([cell.word, *cell.figures])
+                tell(f"[{done}/{todo}] {cell.pattern} under {fault}: {told} ({left} left)")
         matrix.state = "finished"
     finally:
         matrix.write()
+
+
+def _row(matrix: Matrix, row: Sequence[Pattern], fault: str, remote: Remote) -> Iterator[Cell]:
+    """Play patterns under a fault, side by side where they do not disturb each other."""
+    count = faults.at_once(fault)
+    if count == 1:  # here, so that a Ctrl-C ends it at once
+        yield from (_cell(matrix, pattern, fault, remote) for pattern in row)
+        return
+    with ThreadPoolExecutor(count) as pool:
+        playing = [pool.submit(_cell, matrix, pattern, fault, remote) for pattern in row]
+        try:
+            for cell in as_completed(playing):
+                yield cell.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _cell(matrix: Matrix, pattern: Pattern, fault: str, remote: Remote) -> Cell:
@@ -164,7 +179,8 @@ def _cell(matrix: Matrix, pattern: Pattern, fault: str, remote: Remote) -> Cell:
     history, _ = read(path).history(pattern.name)
     figures = run.manifest["figures"].get(pattern.name, {})
     cell = Cell(pattern.name, fault, run=path.name)
-    return judged(cell, run.verdicts, history, figures)
+    asked_for = schedule.seconds - faults.WARM
+    return judged(cell, run.verdicts, history, figures, asked_for)
 
 
 def _time(seconds: float) -> str:
