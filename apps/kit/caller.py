@@ -6,6 +6,7 @@ import asyncio
 import math
 import random
 import select
+import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
@@ -63,7 +64,9 @@ class FramedConnection(asyncio.Protocol):
     @property
     def usable(self) -> bool:
         """Whether a call may go out: the stream is whole, and nothing unasked lies in it."""
-        return not (self._broken or self._frames or _readable(self._transport))
+        return not (
+            self._broken or self._frames or readable(self._transport.get_extra_info("socket"))
+        )
 
     async def call(self, frame: bytes, deadline: Deadline) -> bytes:
         """Send a frame and give the next one that comes.
@@ -139,13 +142,13 @@ class FramedConnection(asyncio.Protocol):
             self._arrival.set_result(None)
 
 
-def _readable(transport: asyncio.Transport) -> bool:
-    """Whether something lies in the socket that the event loop did not read yet: perhaps the end.
+def readable(sock: socket.socket) -> bool:
+    """Whether something lies in the socket that nobody read yet: perhaps the end.
 
     A program that typed or slept between two calls learns so that the server has closed meanwhile.
     """
     poll = select.poll()
-    poll.register(transport.get_extra_info("socket"), select.POLLIN)
+    poll.register(sock.fileno(), select.POLLIN)
     return bool(poll.poll(0))
 
 

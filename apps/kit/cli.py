@@ -52,6 +52,20 @@ class AddressType(click.ParamType[Address]):
             self.fail(str(error), param, ctx)
 
 
+class UrlType(AddressType):
+    """`http://host:port`, of which all but the host may be left out."""
+
+    name = "http://host[:port]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Address:
+        """Read the address; the error says what is wrong with it."""
+        if isinstance(value, str):
+            value = value.removeprefix("http://").removesuffix("/")
+        return super().convert(value, param, ctx)
+
+
 class PeerType(click.ParamType[tuple[str, Address]]):
     """`name=host:port`."""
 
@@ -166,6 +180,51 @@ def listens(default_port: int) -> Callable[[F], F]:
         return click.option(
             "--listen", default="127.0.0.1", help="Address to listen on; on a host, the lab's."
         )(function)
+
+    return add
+
+
+def serves_http(default_port: int, *, body_limit: int = 65536) -> Callable[[F], F]:
+    """Add the options of a server of HTTP; the function gets them as `serving`, a `Serving`."""
+
+    def add(function: F) -> F:
+        @functools.wraps(function)
+        def collected(
+            *args: Any,
+            listen: str,
+            port: int,
+            workers: int,
+            threads: int,
+            connections: int,
+            patience: float,
+            body_limit: int,
+            **kwargs: Any,
+        ) -> Any:
+            from apps.kit.wsgi import Serving
+
+            address = Address(listen, port)
+            serving = Serving(address, workers, threads, connections, patience, body_limit)
+            return function(*args, serving=serving, **kwargs)
+
+        most = click.IntRange(1)
+        slow = "Seconds that a request may take to arrive, and its answer to be taken."
+        for option in (
+            click.option(
+                "--body-limit", type=most, default=body_limit, help="Longest body, in bytes."
+            ),
+            click.option("--patience", type=click.FloatRange(0.1), default=5.0, help=slow),
+            click.option(
+                "--connections",
+                type=click.IntRange(2),
+                default=1000,
+                help="Most connections of a process.",
+            ),
+            click.option("--threads", type=most, default=16, help="Threads of each process."),
+            click.option("--workers", type=most, default=1, help="Processes that answer."),
+            listens(default_port),
+        ):
+            collected = option(collected)
+        return cast("F", collected)
 
     return add
 

@@ -17,15 +17,23 @@ import signal
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    contextmanager,
+    suppress,
+)
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from apps.kit.events import Events
 from apps.kit.outcome import CallFailed
 from apps.kit.retry import Deadline
 
 Connection = TypeVar("Connection")
+Client = TypeVar("Client", bound=AbstractContextManager[Any])
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +113,27 @@ def _set_by_signals(over: asyncio.Event) -> Iterator[None]:
         yield
     finally:
         forget()
+
+
+class Threaded(Generic[Client]):
+    """A caller whose client blocks: it has a thread of its own, which is left in good order."""
+
+    def __init__(self, client: Client) -> None:
+        """The client is entered and left in that thread, too."""
+        self.client = client
+        self._thread = ThreadPoolExecutor(max_workers=1)
+
+    async def __aenter__(self) -> Self:
+        await self.run(self.client.__enter__)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.run(lambda: self.client.__exit__(None, None, None))
+        self._thread.shutdown()
+
+    async def run(self, function: Callable[[], Result]) -> Result:
+        """Call it in this caller's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
 
 
 def summarise(events: Events, latencies: Sequence[float], failed: int, took: float) -> None:

@@ -4,47 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from apps.kit.address import Address
-from apps.kit.cli import AddressType, Pattern, listens, loads, typed
+from apps.kit.cli import Pattern, UrlType, loads, serves_http, typed
 from apps.kit.events import Events
 from apps.kit.store import state_directory
 from apps.kit.summary import Load
 
+if TYPE_CHECKING:
+    from apps.kit.wsgi import Serving
+
 cli = Pattern("rest_api", __doc__)
 
 
-class BaseUrl(AddressType):
-    """`http://host:port`, of which all but the host may be left out."""
-
-    name = "http://host[:port]"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Address:
-        """Read the address; the error says what is wrong with it."""
-        if isinstance(value, str):
-            value = value.removeprefix("http://").removesuffix("/")
-        return super().convert(value, param, ctx)
-
-
 @cli.component
-@listens(5151)
-@click.option("--workers", type=click.IntRange(1), default=1, help="Processes that answer.")
-@click.option("--threads", type=click.IntRange(1), default=16, help="Threads of each process.")
-@click.option(
-    "--connections", type=click.IntRange(2), default=1000, help="Most connections of a process."
-)
-@click.option(
-    "--patience",
-    type=click.FloatRange(0.1),
-    default=5.0,
-    help="Seconds that a request may take to arrive, and its answer to be taken.",
-)
-@click.option("--body-limit", type=click.IntRange(1), default=65536, help="Longest body, in bytes.")
+@serves_http(5151)
 @click.option("--items", type=click.IntRange(1), default=100_000, help="Most items kept.")
 @click.option(
     "--keys", type=click.IntRange(1), default=1_000_000, help="Most idempotency keys remembered."
@@ -55,43 +32,22 @@ class BaseUrl(AddressType):
     default=86_400.0,
     help="Seconds that an idempotency key is remembered.",
 )
-def server(
-    events: Events,
-    *,
-    listen: str,
-    port: int,
-    workers: int,
-    threads: int,
-    connections: int,
-    patience: float,
-    body_limit: int,
-    items: int,
-    keys: int,
-    key_life: float,
-) -> None:
+def server(events: Events, *, serving: Serving, items: int, keys: int, key_life: float) -> None:
     """Keep items, durably, and serve them at /items; /openapi.json says how."""
-    from apps.rest_api.server import Server, Settings
+    from apps.kit.wsgi import Server
+    from apps.rest_api.server import Items
     from apps.rest_api.storage import Bounds
 
-    settings = Settings(
-        listen=Address(listen, port),
-        database=state_directory() / "items.db",
-        bounds=Bounds(items, keys, key_life),
-        body_limit=body_limit,
-        workers=workers,
-        threads=threads,
-        connections=connections,
-        patience=patience,
-    )
+    database, bounds = state_directory() / "items.db", Bounds(items, keys, key_life)
     try:
-        serving = Server(settings, events)
+        application = Items(database, bounds, events, serving.body_limit)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    serving.run()
+    Server(application, serving, events).run()
 
 
 @cli.client
-@click.argument("server", type=BaseUrl(5151), metavar="URL")
+@click.argument("server", type=UrlType(5151), metavar="URL")
 @click.argument("words", nargs=-1, metavar="[VERB [ID] [JSON]]")
 @loads
 @click.option("--timeout", type=click.FloatRange(0.01), default=5.0, help="Seconds per operation.")

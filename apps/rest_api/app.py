@@ -13,10 +13,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Flask, Response, current_app, g, json, request
+from flask import Flask, Response, current_app, json, request
 from werkzeug.exceptions import ClientDisconnected
 
 from apps.kit.events import Events
+from apps.kit.wsgi_front import traced
 from apps.rest_api import openapi, problems
 from apps.rest_api.core import (
     Content,
@@ -43,7 +44,7 @@ def create_app(storage: Storage, events: Events, *, body_limit: int = 65536) -> 
     app.config["MAX_CONTENT_LENGTH"] = body_limit
     app.url_map.merge_slashes = False  # //items is nothing, not a redirect
     problems.install(app, events)
-    _trace(app, events)
+    app.wsgi_app = traced(app.wsgi_app, events)  # type: ignore[method-assign, assignment]
     views = Views(storage)
     for rule, methods in views.routes().items():
         for method, view in methods.items():
@@ -212,25 +213,3 @@ def _precondition() -> Matches:
         what = "send the item's ETag in If-Match, or * for whatever version it is"
         raise Problem(428, f"a change must say which version it was made from: {what}")
     return tags.match
-
-
-_REQUEST_ID = re.compile(r"[!-~]{1,128}")
-
-
-def _trace(app: Flask, events: Events) -> None:
-    """Record each request and its answer, by the id that the client gave or one made here."""
-
-    @app.before_request
-    def came() -> None:
-        given = request.headers.get("X-Request-ID", "")
-        peer = f"{request.remote_addr}:{request.environ.get('REMOTE_PORT', 0)}"
-        g.id = given if _REQUEST_ID.fullmatch(given) else events.operation()
-        g.peer, g.began = peer, time.perf_counter()
-        events.recv(g.id, peer, method=request.method, path=request.path)
-
-    @app.after_request
-    def answered(response: Response) -> Response:
-        response.headers["X-Request-ID"] = g.id
-        took = round((time.perf_counter() - g.began) * 1e3, 3)
-        events.send(f"{g.id}/answer", g.peer, status=response.status_code, ms=took)
-        return response

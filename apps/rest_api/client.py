@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import Any, Self, TypeAlias
 
 from apps.kit.address import Address
 from apps.kit.events import Events
-from apps.kit.outcome import CallFailed, Unknown
+from apps.kit.operation import Operation
+from apps.kit.outcome import Unknown
 from apps.kit.retry import Deadline
-from apps.rest_api.calls import Answer, Http
+from apps.rest_api.calls import Answer, Resource
 from apps.rest_api.core import Content, entity_tag, merge_patch, with_defaults
 
-T = TypeVar("T")
 Item: TypeAlias = Mapping[str, Any]
 """An item as the server gives it: `id`, `version`, `created`, `updated`, and its content."""
 
@@ -45,7 +45,7 @@ class Items:
         rng: random.Random | None = None,
     ) -> None:
         """`timeout` bounds a whole operation, its repetitions included (seconds)."""
-        self._http = Http(server, events, rng or random.Random())
+        self._http = Resource(server, events, rng or random.Random())
         self._events = events
         self._timeout = timeout
         self.seen: dict[int, Item] = {}
@@ -141,28 +141,5 @@ class Items:
     ) -> Answer:
         return self._http.call(method, path, Deadline(self._timeout), body, headers or {})
 
-    def _recorded(self, op: str, f: str, value: Any, **fields: Any) -> _Recorded:
-        return _Recorded(self._events, {"op": op, "f": f, **fields}, value)
-
-
-class _Recorded:
-    """Records an operation: its beginning, and what is known of its end."""
-
-    def __init__(self, events: Events, fixed: dict[str, Any], value: Any) -> None:
-        self._events = events
-        self._fixed = fixed
-        self._value = value
-
-    def __enter__(self) -> Self:
-        self._events.emit("invoke", **self._fixed, value=self._value)
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, CallFailed):
-            known = {"how": type(error).__name__.lower(), "error": str(error)}
-            self._events.emit(error.event, **self._fixed, value=self._value, **known)
-
-    def ok(self, value: T) -> T:
-        """Record that it succeeded, and with what; give that."""
-        self._events.emit("ok", **self._fixed, value=value)
-        return value
+    def _recorded(self, op: str, f: str, value: Any, **fields: Any) -> Operation:
+        return Operation(self._events, f, value, op=op, **fields)

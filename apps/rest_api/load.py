@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, Self
+from typing import Any
 
 from apps.kit.address import Address
 from apps.kit.events import Events
 from apps.kit.outcome import CallFailed, Rejected
-from apps.kit.summary import Load, crowd
+from apps.kit.summary import Load, Threaded, crowd
 from apps.rest_api.client import Item, Items, content_of
 
 
@@ -32,25 +30,14 @@ NEAR = 8
 """Of the items that were made last, so many are visited."""
 
 
-class _Caller:
-    """A client with a thread, a connection and items of its own."""
+class _Caller(Threaded[Items]):
+    """A client with items of its own."""
 
     def __init__(self, items: Items, events: Events) -> None:
+        super().__init__(items)
         self._items = items
         self._events = events
         self._mine: set[int] = set()
-        self._thread = ThreadPoolExecutor(max_workers=1)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.run(self._items.__exit__)
-        self._thread.shutdown()
-
-    async def run(self, function: Callable[[], Any]) -> None:
-        """Call it in this caller's thread."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, function)
 
     def work(self, rng: random.Random) -> None:
         """Do one thing: create, read, or change what this caller created."""

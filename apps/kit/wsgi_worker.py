@@ -25,7 +25,6 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from apps.kit.address import Address
 from apps.kit.lifecycle import notify, watchdog_interval
-from apps.rest_api import problems
 
 _PROBE_INTERVAL = 1.0
 """Seconds; gunicorn's main loop, where probes begin, turns no quicker when nothing happens."""
@@ -65,7 +64,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self._end_patience(now)
         if now - self._probed >= _PROBE_INTERVAL:
             self._probed = now
-            probe = self.tpool.submit(self.app.storage.count)
+            probe = self.tpool.submit(self.app.probe)
             probe.add_done_callback(lambda done: self.method_queue.defer(self._got_through, done))
 
     def _got_through(self, probe: Future[int]) -> None:
@@ -141,10 +140,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self, client: socket.socket, addr: tuple[str, int], status: HTTPStatus, detail: str
     ) -> None:
         self.app.events.bounded("peer_error", peer=str(Address(*addr[:2])), error=detail)
-        body = problems.document(status, detail)
+        complaint = self.app.complain(status, detail)
         head = (
             f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\n"
-            f"Content-Type: {problems.PROBLEM_JSON}\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"Content-Type: {complaint.media_type}\r\n"
+            f"Content-Length: {len(complaint.body)}\r\n\r\n"
         )
         with suppress(OSError):
-            client.sendall(head.encode() + body)
+            client.sendall(head.encode() + complaint.body)

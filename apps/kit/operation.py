@@ -1,0 +1,35 @@
+"""What a client does, recorded: `invoke`, and then what is known of its end."""
+
+from __future__ import annotations
+
+from typing import Any, Self, TypeVar
+
+from apps.kit.events import Events
+from apps.kit.outcome import CallFailed
+
+T = TypeVar("T")
+
+
+class Operation:
+    """A context manager: entering it is `invoke`; a failed call in it is `fail` or `unknown`."""
+
+    def __init__(self, events: Events, f: str, value: Any, **fields: Any) -> None:
+        """`f` is what is done, `value` what is given with it; `op` is its id, if it has one."""
+        self._events = events
+        self._value = value
+        self.op = str(fields.pop("op", None) or events.operation())
+        self._fixed = {"op": self.op, "f": f, **fields}
+
+    def __enter__(self) -> Self:
+        self._events.emit("invoke", **self._fixed, value=self._value)
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, CallFailed):
+            known = {"how": type(error).__name__.lower(), "error": str(error)}
+            self._events.emit(error.event, **self._fixed, value=self._value, **known)
+
+    def ok(self, value: T) -> T:
+        """Record that it succeeded, and with what; give that."""
+        self._events.emit("ok", **self._fixed, value=value)
+        return value
