@@ -103,10 +103,8 @@ def play(lab: Lab, seconds: float) -> None:
         "silence beyond the bound is suspected",
         silent_are_suspected(history, monitor, bounds(lab, monitor)),
     )
-    lab.promised(
-        "one that nothing was done to is not suspected",
-        trusted(lab, left_alone(history, lab.hosts(SENDER), monitor)),
-    )
+    if healthy := left_alone(history, lab.hosts(SENDER), monitor):
+        lab.promised("one that nothing was done to is not suspected", trusted(lab, healthy))
     lab.promised("once all is calm, all are readmitted", all_are_alive(history, lab.hosts(SENDER)))
     figures(lab)
 

@@ -39,12 +39,18 @@ class Network:
         self._wires = wires
         self._last: dict[Way, float] = {}
         self.closed: frozenset[Way] = frozenset()
+        self.worse: Mapping[Way, Wire] = {}
+        """The ways that a fault makes differ from how they were."""
+
+    def wire(self, way: Way) -> Wire:
+        """Give how messages fare on a way when nothing is wrong."""
+        return self._wires.get(way, self._wire)
 
     def carry(self, way: Way, now: float) -> list[float] | Loss:
         """Decide when a message that leaves now arrives, once or twice, or why it never does."""
         if way in self.closed:
             return "cut"
-        wire = self._wires.get(way, self._wire)
+        wire = self.worse.get(way) or self.wire(way)
         rng = self._rng
         if rng.random() < wire.loss:
             return "loss"

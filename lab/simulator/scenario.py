@@ -84,9 +84,15 @@ class Fault:
 
 
 def random_faults(
-    rng: random.Random, nodes: Sequence[str], until: float, *, crashes: int = 3, cuts: int = 3
+    rng: random.Random,
+    nodes: Sequence[str],
+    until: float,
+    *,
+    crashes: int = 3,
+    cuts: int = 3,
+    pauses: int = 2,
 ) -> list[Fault]:
-    """Draw at most so many crashes with restarts, and cuts, before `until`.
+    """Draw at most so many crashes with restarts, cuts, and pauses, before `until`.
 
     A trouble lasts up to a quarter of the time; those that overlap end each other. Half of the
     crashes fall within a batch of effects, some while the node restarts. From `until` on, every
@@ -105,6 +111,12 @@ def random_faults(
         faults.append(Fault(start, Simulation.cut, (random_cut(rng, nodes),)))
         end = rng.uniform(start, min(until, start + until / 4))
         faults.append(Fault(end, Simulation.heal))
+    for _ in range(rng.randint(0, pauses)):
+        node, start = rng.choice(nodes), rng.uniform(0, until)
+        faults.append(Fault(start, Simulation.pause, (node,)))
+        end = rng.uniform(start, min(until, start + until / 4))
+        faults.append(Fault(end, Simulation.resume, (node,)))
+    faults += [Fault(until, Simulation.resume, (node,)) for node in nodes]
     faults += [Fault(until, Simulation.restart, (node,)) for node in nodes]
     return [*faults, Fault(until, Simulation.heal)]
 

@@ -8,12 +8,15 @@ be lost or doubled, and overtakes others unless the wire is FIFO. Who reaches wh
 one-way too; a message is cut off if its way is closed when it leaves or when it would arrive. A
 crash takes a node's memory, its timers and the outcome of its clients' requests, and leaves what it
 persisted; it may fall between any two effects of one batch. Messages already on their way survive
-the crash of their sender, and reach whichever life of the receiver they find.
+the crash of their sender, and reach whichever life of the receiver they find. A paused node does
+nothing: its timers, and all that comes to it, wait; when it goes on, what came is taken first, then
+the timers that are late, as an event loop does it.
 
 All that happens is in `trace`, as events of the live format with the virtual time as `t`: what a
 core emits, and the `send` and `recv` of its messages, as `apps.kit.node` writes them on a host; for
 clients `invoke`, then `ok`, `fail` (not applied: rejected, or the node was down) or `unknown` (it
-crashed first, or the client gave up); and of the world `lost`, `crash`, `restart`, `cut`, `heal`.
+crashed first, or the client gave up); and of the world `lost`, `crash`, `restart`, `pause`,
+`resume`, `cut`, `heal`.
 
 Rules that keep a run repeatable: one `random.Random` decides all, and nothing here or in a core may
 depend on the order of a set of strings, on `id()`, or on the clock on the wall.
@@ -85,7 +88,9 @@ class Simulation:
         self._cores: dict[str, Core] = {}
         self._timers: dict[str, dict[str, int]] = {node: {} for node in self.nodes}
         self._doomed: dict[str, int] = {}
-        self._clients = Clients(self._record)
+        self._waiting: dict[str, list[tuple[Callable[..., None], tuple[Any, ...]]]] = {}
+        """What waits for each node that is paused."""
+        self._clients = Clients(self.record)
         for node in self.nodes:
             self.at(0.0, self._start, node)
 
@@ -160,18 +165,41 @@ class Simulation:
         if node not in self._cores:
             if within is not None:
                 self._doomed[node] = within
-            self._record("restart", "world", node)
+            self.record("restart", "world", node)
             self._start(node)
+
+    def pause(self, node: str) -> None:
+        """Hold the node up, if it runs."""
+        if node in self._cores and node not in self._waiting:
+            self._waiting[node] = []
+            self.record("pause", "world", node)
+
+    def resume(self, node: str) -> None:
+        """Let the node go on, if it is paused: what came first, then its timers."""
+        if node not in self._waiting:
+            return
+        self.record("resume", "world", node)
+        late = self._waiting.pop(node)
+        for act, arguments in sorted(late, key=lambda what: what[0] == self._fire):
+            act(*arguments)
 
     def cut(self, ways: Iterable[Way]) -> None:
         """Close these ways, and open all others."""
         self._network.closed = frozenset(ways)
-        self._record("cut", "world", "", ways=[list(way) for way in sorted(self._network.closed)])
+        self.record("cut", "world", "", ways=[list(way) for way in sorted(self._network.closed)])
+
+    def worsen(self, wires: Mapping[Way, Wire]) -> None:
+        """Have messages on these ways fare so, and on all others as in the beginning."""
+        self._network.worse = wires
+
+    def wire(self, way: Way) -> Wire:
+        """Give how messages fared on a way in the beginning."""
+        return self._network.wire(way)
 
     def heal(self) -> None:
         """Open all ways."""
         self._network.closed = frozenset()
-        self._record("heal", "world", "")
+        self.record("heal", "world", "")
 
     # What the nodes do
 
@@ -198,7 +226,7 @@ class Simulation:
         if isinstance(effect, Send):
             self._send(node, effect.to, effect.message)
         elif isinstance(effect, Emit):
-            self._record(effect.event, self._component, node, **effect.fields)
+            self.record(effect.event, self._component, node, **effect.fields)
         elif isinstance(effect, SetTimer):
             self._numbers += 1
             self._timers[node][effect.name] = self._numbers
@@ -215,13 +243,18 @@ class Simulation:
     def _die(self, node: str, within: int | None = None) -> None:
         del self._cores[node]
         self._timers[node] = {}
-        self._record("crash", "world", node, **({} if within is None else {"within": within}))
+        self._waiting.pop(node, None)
+        self.record("crash", "world", node, **({} if within is None else {"within": within}))
         self._clients.lose(node)
 
     def _fire(self, node: str, name: str, number: int) -> None:
-        if self._timers[node].get(name) == number:
-            del self._timers[node][name]
-            self._perform(node, self._cores[node].timer(self.now, name))
+        if self._timers[node].get(name) != number:
+            return
+        if node in self._waiting:
+            self._waiting[node].append((self._fire, (node, name, number)))
+            return
+        del self._timers[node][name]
+        self._perform(node, self._cores[node].timer(self.now, name))
 
     # The network
 
@@ -232,7 +265,7 @@ class Simulation:
             message = json.loads(json.dumps(message))
         self._numbers += 1
         name = f"{sender}:{self._numbers}"
-        self._record("send", self._component, sender, id=name, peer=to, message=message)
+        self.record("send", self._component, sender, id=name, peer=to, message=message)
         way = (sender, to)
         fate = self._network.carry(way, self.now)
         if isinstance(fate, str):
@@ -242,18 +275,27 @@ class Simulation:
             self.at(arrival, self._arrive, way, name, message)
 
     def _arrive(self, way: Way, name: str, message: Message) -> None:
-        sender, to = way
-        core = self._cores.get(to)
+        _, to = way
         if way in self._network.closed:
             self._lose(way, name, "cut")
-        elif core is None:
+        elif to not in self._cores:
             self._lose(way, name, "down")
+        elif to in self._waiting:
+            self._waiting[to].append((self._receive, (way, name, message)))
         else:
-            self._record("recv", self._component, to, id=name, peer=sender)
-            self._perform(to, core.receive(self.now, sender, message))
+            self._receive(way, name, message)
+
+    def _receive(self, way: Way, name: str, message: Message) -> None:
+        sender, to = way
+        core = self._cores.get(to)
+        if core is None:  # it crashed over what had waited before this
+            self._lose(way, name, "down")
+            return
+        self.record("recv", self._component, to, id=name, peer=sender)
+        self._perform(to, core.receive(self.now, sender, message))
 
     def _lose(self, way: Way, name: str, why: str) -> None:
-        self._record("lost", "world", way[0], id=name, peer=way[1], why=why)
+        self.record("lost", "world", way[0], id=name, peer=way[1], why=why)
 
     # Requests and the trace
 
@@ -266,16 +308,24 @@ class Simulation:
         then: Callable[[Outcome], None] | None,
     ) -> None:
         self._clients.invoke(op, node, body, then)
-        core = self._cores.get(node)
-        if core is None:
+        if node not in self._cores:
             self._clients.settle(op, Outcome("fail", "the node is down"))
             return
         if timeout is not None:
             gone = Outcome("unknown", "no answer in time")
             self.at(self.now + timeout, self._clients.settle, op, gone)
-        self._perform(node, core.request(self.now, op, body))
+        if node in self._waiting:
+            self._waiting[node].append((self._hand_over, (op, node, body)))
+        else:
+            self._hand_over(op, node, body)
 
-    def _record(self, event: str, component: str, node: str, **fields: Any) -> None:
+    def _hand_over(self, op: str, node: str, body: Message) -> None:
+        core = self._cores.get(node)
+        if core is not None:
+            self._perform(node, core.request(self.now, op, body))
+
+    def record(self, event: str, component: str, node: str, **fields: Any) -> None:
+        """Write an event into the trace."""
         self.trace.append(
             {
                 "event": event,

@@ -13,7 +13,10 @@ from typing import Any
 from apps.kit.claims import Finding, History
 from apps.lamport_clock.claims import concurrent_pairs, judge
 from apps.lamport_clock.core import LamportNode
+from lab.faults import nemesis
+from lab.faults.aims import Aims
 from lab.simulator.clients import Outcome
+from lab.simulator.faults import NAMES, Lab
 from lab.simulator.network import Wire
 from lab.simulator.scenario import inject, random_faults, scenario
 from lab.simulator.simulation import Simulation
@@ -83,7 +86,7 @@ def play(seed: int, make: Make = LamportNode, *, encode: bool = False) -> Simula
     return simulation
 
 
-def acquire(simulation: Simulation, rng: random.Random, node: str) -> None:
+def acquire(simulation: Simulation, rng: random.Random, node: str, until: float = TROUBLE) -> None:
     """Acquire some time; release in most cases before the hold ends of itself."""
     body = {"f": "acquire", "hold": rng.uniform(0.05, LONGEST_HOLD_HERE)}
     if rng.random() < 0.2:
@@ -95,7 +98,7 @@ def acquire(simulation: Simulation, rng: random.Random, node: str) -> None:
             release = {"f": "release", "fence": outcome.value["fence"]}
             simulation.request(node, release, after=released)
 
-    simulation.request(node, body, after=rng.uniform(0, TROUBLE), then=granted)
+    simulation.request(node, body, after=rng.uniform(0, until), then=granted)
 
 
 @scenario(judge_all)
@@ -106,6 +109,26 @@ def mutex_under_faults(seed: int) -> Simulation:
 @scenario(judge_all)
 def mutex_through_json(seed: int) -> Simulation:
     return play(seed, encode=True)
+
+
+@scenario(judge_all)
+def mutex_under_a_nemesis(seed: int) -> Simulation:
+    """What befalls hosts in `run-demo --nemesis`, from the same seeds."""
+    simulation = peers("n1", "n2", "n3", "n4", seed=seed)
+    aims = Aims([(node, "lamport_clock_node") for node in simulation.nodes], simulation.nodes)
+    schedule = nemesis.draw(seed, aims, NAMES, 20.0)
+    Lab(simulation).schedule(schedule.planned)
+    rng = random.Random(seed)
+    for _ in range(30):
+        acquire(simulation, rng, rng.choice(simulation.nodes), schedule.seconds)
+    simulation.run(schedule.seconds)
+    simulation.run_until(lambda: not simulation.open_requests, PATIENCE)
+    simulation.run(simulation.now + LONGEST_HOLD_HERE)
+    return simulation
+
+
+def test_holds_under_what_befalls_hosts() -> None:
+    mutex_under_a_nemesis.check(range(100))
 
 
 def test_holds_under_loss_duplication_reordering_partition_and_restart() -> None:
@@ -120,7 +143,19 @@ def test_holds_when_messages_cross_as_json() -> None:
 def test_faults_and_grants_did_happen() -> None:
     """The schedules above are not empty: all kinds of trouble came, and holds were granted."""
     seen = {event["event"] for seed in range(100) for event in play(seed).trace}
-    kinds = {"crash", "restart", "cut", "heal", "lost", "enter", "exit", "withdraw", "lease_wait"}
+    kinds = {
+        "crash",
+        "restart",
+        "pause",
+        "resume",
+        "cut",
+        "heal",
+        "lost",
+        "enter",
+        "exit",
+        "withdraw",
+        "lease_wait",
+    }
     assert kinds | {"unknown", "fail", "ok", "peer_up", "local"} <= seen
 
 
@@ -132,13 +167,32 @@ def test_number_does_not_tell_what_the_vector_does() -> None:
     assert low["lamport"] < high["lamport"]
 
 
-def trio() -> Simulation:
-    nodes = ["n1", "n2", "n3"]
+def peers(*nodes: str, seed: int = 1) -> Simulation:
     return Simulation(
         nodes,
         lambda node, stored, _: LamportNode(node, [p for p in nodes if p != node], stored),
-        seed=1,
+        seed=seed,
+        pattern="lamport_clock",
     )
+
+
+def trio() -> Simulation:
+    return peers("n1", "n2", "n3")
+
+
+def test_nobody_enters_while_one_node_is_paused_and_none_is_lost() -> None:
+    simulation = trio()
+    outcomes: list[Outcome] = []
+    body = {"f": "acquire", "hold": 1.0}
+    simulation.at(1.0, simulation.pause, "n3")
+    simulation.request("n1", body, after=2.0, then=outcomes.append)
+    simulation.run(10.0)
+    assert not outcomes
+    simulation.resume("n3")
+    simulation.run(20.0)
+    (granted,) = outcomes
+    assert granted.kind == "ok"
+    assert all(finding.holds for finding in judge(simulation.trace).values())
 
 
 def test_nobody_enters_while_one_node_is_down() -> None:

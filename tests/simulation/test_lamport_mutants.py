@@ -1,4 +1,4 @@
-"""The judges are judged: cores that are wrong on purpose are found out, within 300 seeds."""
+"""The judges are judged: cores that are wrong on purpose are found out, within 1000 seeds."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def persist_last(effects: list[Effect]) -> list[Effect]:
 )
 def test_judges_find_a_core_that_is_wrong(make: Make, claims: set[str]) -> None:
     mutant = Scenario(lambda seed: play(seed, make), judge_all)
-    violation = mutant.first_violation(range(300))
+    violation = mutant.first_violation(range(1000))
     assert violation is not None
     assert violation.claim in claims
     assert violation.finding.witness

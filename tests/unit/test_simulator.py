@@ -122,6 +122,34 @@ def test_cut_is_one_way_catches_what_is_under_way_and_heals() -> None:
     assert between("a", "bc") == [("a", "b"), ("a", "c"), ("b", "a"), ("c", "a")]
 
 
+def test_a_paused_node_takes_what_came_when_it_goes_on_and_then_its_timers() -> None:
+    simulation = world()
+    send(simulation, 4)
+    simulation.request("b", {"f": "alarm", "after": 1.2})
+    simulation.at(0.5, simulation.pause, "b")
+    simulation.request("b", {"f": "send", "to": "a", "n": 9}, after=0.7, timeout=1.0)
+    simulation.at(2.5, simulation.resume, "b")
+    simulation.run(10.0)
+    late = [(e["event"], e.get("n", 0)) for e in simulation.trace if e["node"] == "b"]
+    after = late[late.index(("resume", 0)) :]
+    told = [event for event in after if event[0] in ("heard", "alarm", "send")]
+    assert told == [("send", 0), ("heard", 1), ("heard", 2), ("alarm", 0), ("heard", 3)]
+    (unknown,) = events(simulation, "unknown")
+    assert unknown["value"] == "no answer in time"
+
+
+def test_a_crash_takes_what_waited_for_a_paused_node() -> None:
+    simulation = world()
+    send(simulation, 3)
+    simulation.at(0.5, simulation.pause, "b")
+    simulation.at(1.5, simulation.crash, "b")
+    simulation.at(1.6, simulation.resume, "b")
+    simulation.at(1.7, simulation.restart, "b")
+    simulation.run(10.0)
+    assert heard(simulation) == [0, 2]
+    assert not events(simulation, "resume"), "it was not paused any more"
+
+
 def test_crash_takes_memory_and_timers_and_leaves_the_disk() -> None:
     simulation = world()
     send(simulation, 4)
