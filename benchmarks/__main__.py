@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import click
 
-from benchmarks import boot, checkers, deploys, pages, report, rest, sockets
+from benchmarks import boot, checkers, deploys, faults, pages, report, rest, sockets
 from benchmarks.figures import Figure, Tell
 from benchmarks.machine import circumstances
 from benchmarks.stand import Stand
@@ -35,6 +35,7 @@ PARTS = {
     "deploy": Part(deploys.deploy),
     "sockets": Part(sockets.sockets, ("sockperf",)),
     "rest": Part(rest.rest, ("wrk",)),
+    "faults": Part(faults.faults, ("sockperf",)),
     "checkers": Part(checkers.judging),
     "report": Part(pages.pages, ("chromium",)),
 }

@@ -63,7 +63,7 @@ def _datagrams(tools: Tools, runs: int, tell: Tell) -> Iterator[Figure]:
         calm = _summary(tools.remote, sender, "udp_oneway", paced)
         rate = burst["rate"] * burst["received"] / burst["sent"]
         ours.append(Traffic(rate, calm["p50_ms"], calm["p99_ms"]))
-        floor.append(_sockperf_datagrams(tools, receiver, sender))
+        floor.append(sockperf_datagrams(tools, receiver, sender))
     note = (
         f"{sender} to {receiver}, sent flat out, what arrived ({arrived / sent:.1%} of it); "
         f"one-way delay at {_PACE} a second"
@@ -71,7 +71,7 @@ def _datagrams(tools: Tools, runs: int, tell: Tell) -> Iterator[Figure]:
     yield from compared("sockets", "udp_oneway", ours, ("sockperf, UDP", floor), note)
 
 
-def _sockperf_datagrams(tools: Tools, receiver: str, sender: str) -> Traffic:
+def sockperf_datagrams(tools: Tools, receiver: str, sender: str) -> Traffic:
     """What arrives of a flat-out run, and one-way delays (half round trips) of a paced one."""
     said, heard = _sockperf(tools, receiver, sender, "throughput")
     (seconds,) = must_match(r"messages sent in ([\d.]+) sec", said)
