@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from apps.kit.claims import Event, Finding, History
+from apps.kit.faults import injections
 from apps.rest_api.core import Content, with_defaults
 
 Item: TypeAlias = Mapping[str, Any]
@@ -73,6 +74,31 @@ def keys_create_once(history: History, final: Iterable[Item]) -> Finding:
     return Finding(True, f"{again} of {len(sent)} keys were sent again, and each made one item")
 
 
+def nothing_is_served_while_away(history: History) -> Finding:
+    """Shown if clients asked while the only server was cut off, and nobody was answered."""
+    events = list(history)
+    ends = {event["id"]: event["t"] for event in events if event["event"] == "heal"}
+    for cut in injections(events, "partition"):
+        began, healed = cut.get("took", cut["t"]), ends.get(cut["id"], cut["t"])
+        asked = [e for e in events if e["event"] == "invoke" and began < e["t"] < healed]
+        served = [e for e in events if e["event"] == "ok" and began < e["t"] < healed]
+        if asked and not served:
+            told = f"for {healed - began:.1f} s, in which {len(asked)} operations were begun"
+            return Finding(True, told, (cut, *asked[:2]))
+    return Finding(None, "no partition kept all clients from the server while they asked")
+
+
+def unanswered(history: History) -> list[Event]:
+    """Give the operations (their `invoke`) that nobody answered, with a yes or a no."""
+    asked: dict[str, Event] = {}
+    for event in history:
+        if event["event"] == "invoke":
+            asked[event["op"]] = event
+        elif event["event"] == "ok" or event.get("how") == "rejected":
+            asked.pop(event["op"], None)
+    return list(asked.values())
+
+
 def created_again(final: Iterable[Item]) -> list[Item]:
     """Give the items of a key that has another one already."""
     holders: dict[str, int] = {}
@@ -85,23 +111,15 @@ def created_again(final: Iterable[Item]) -> list[Item]:
 
 def every_outcome_known(history: History) -> Finding:
     """Every operation of the clients was answered in the end, however many answers were lost."""
-    done = 0
-    left: dict[str, Event] = {}
-    asked: set[str] = set()
-    for event in history:
-        if event["event"] == "invoke":
-            left[event["op"]] = event
-        elif event["event"] == "ok" or event.get("how") == "rejected":
-            del left[event["op"]]
-            done += 1
-        elif event["event"] == "send":
-            asked.add(event["id"])
-        elif event["event"] == "recv":
-            asked.discard(event["id"].removesuffix("/answer"))
+    events = list(history)
+    left = unanswered(events)
+    done = sum(event["event"] == "invoke" for event in events) - len(left)
     if not done:
-        return Finding(None, "no operation was made")
-    told = f"{done} operations answered, {len(left)} not; {len(asked)} requests got no answer"
-    return Finding(not left, told, tuple(left.values())[:3])
+        return Finding(None, "no operation was answered")
+    sent = {event["id"] for event in events if event["event"] == "send"}
+    sent -= {e["id"].removesuffix("/answer") for e in events if e["event"] == "recv"}
+    told = f"{done} operations answered, {len(left)} not; {len(sent)} requests got no answer"
+    return Finding(not left, told, tuple(left[:3]))
 
 
 def _lives(history: History) -> dict[int, _Life]:

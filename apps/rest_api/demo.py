@@ -20,6 +20,8 @@ from apps.rest_api.claims import (
     created_again,
     every_outcome_known,
     keys_create_once,
+    nothing_is_served_while_away,
+    unanswered,
 )
 from apps.rest_api.versions import items_are_linearizable
 
@@ -50,6 +52,10 @@ def demo(lab: Lab) -> None:
         every_outcome_known([event for run in ended for event in run.events]),
     )
     look_up(lab, url)
+    lab.limit(
+        "while the one server is away, nothing is served",
+        nothing_is_served_while_away(lab.history()),
+    )
 
 
 def play(lab: Lab, seconds: float) -> None:
@@ -92,7 +98,7 @@ def look_up(lab: Lab, url: str) -> None:
     lab.promised("no acknowledged write is lost", acknowledged_writes_survive(history, final))
     lab.promised("a repeated key creates once", keys_create_once(history, final))
     lab.promised("each item is one to all clients (linearizable)", items_are_linearizable(history))
-    lab.figure("lost", sum(op.outcome != "ok" for op in operations(history)))
+    lab.figure("lost", len(unanswered(history)))
     lab.figure("duplicated", len(created_again(final)))
 
 

@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from apps.kit.claims import Event
-from apps.rest_api.claims import acknowledged_writes_survive, every_outcome_known, keys_create_once
+from apps.rest_api.claims import (
+    acknowledged_writes_survive,
+    every_outcome_known,
+    keys_create_once,
+    nothing_is_served_while_away,
+)
+from apps.rest_api.versions import items_are_linearizable
 
 
 def item(item_id: int, version: int, quantity: int = 0, key: str = "k1") -> dict[str, Any]:
@@ -131,3 +137,100 @@ def test_outcomes_are_counted_with_the_answers_that_were_lost() -> None:
     assert "1 operations answered, 0 not; 1 requests got no answer" in finding.detail
     assert every_outcome_known(History().patch(1, 1, 5, "unknown").create(2).events).holds is False
     assert every_outcome_known([]).holds is None
+
+
+def test_what_nobody_served_while_the_server_was_cut_off_is_shown() -> None:
+    cut = {"fault": "partition", "shape": "isolate", "hosts": ["n1", "n2"]}
+    away = [
+        {"event": "inject", "id": "f1", "t": 1.0, "took": 1.5, "fault": cut},
+        {"event": "invoke", "op": "a", "f": "get", "t": 2.0},
+        {"event": "heal", "id": "f1", "t": 3.0},
+        {"event": "ok", "op": "a", "f": "get", "t": 4.0},
+    ]
+    finding = nothing_is_served_while_away(away)
+    assert finding.holds is True
+    assert finding.witness[0]["event"] == "inject"
+    served = {"event": "ok", "op": "a", "f": "get", "t": 2.5}
+    assert nothing_is_served_while_away([*away, served]).holds is None
+    assert nothing_is_served_while_away([away[0], *away[2:]]).holds is None
+
+
+# One history of each item
+
+
+class Told:
+    """Writes a history of several clients with its times."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def did(self, f: str, value: Any, result: Any, start: float, end: float, **fields: Any) -> Told:
+        op = f"o{len(self.events)}"
+        fixed = {"op": op, "f": f, "node": "n2", **fields}
+        self.events.append({"event": "invoke", **fixed, "value": value, "t": start})
+        if result != "unknown":
+            self.events.append({"event": "ok", **fixed, "value": result, "t": end})
+        return self
+
+    def create(self, start: float = 0.0, result: Any = None) -> Told:
+        made = result or item(1, 1)
+        return self.did("create", content(0), made, start, start + 0.1, key="k1")
+
+    def patch(self, version: int, quantity: int, start: float, result: Any = None) -> Told:
+        value = {"id": 1, "from": version, "content": content(quantity)}
+        made = result or item(1, version + 1, quantity)
+        return self.did("patch", value, made, start, start + 0.1)
+
+    def delete(self, version: int, start: float) -> Told:
+        return self.did("delete", {"id": 1, "from": version}, {"id": 1}, start, start + 0.1)
+
+    def get(self, result: Any, start: float) -> Told:
+        return self.did("get", {"id": 1}, result, start, start + 0.1)
+
+    def listed(self, items: list[Any], start: float) -> Told:
+        path = {"path": "/items?after=0&limit=100"}
+        return self.did("list", path, {"items": items}, start, start + 0.1)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        Told().create().get(item(1, 1), 1.0).listed([item(1, 1)], 2.0),
+        Told().create().create(1.0).patch(1, 5, 2.0).create(3.0).get(item(1, 2, 5), 4.0),
+        Told().create().get(None, 0.05),
+        Told().create(0.0, "unknown").get(item(1, 1), 5.0),
+        Told().create().patch(1, 5, 1.0, "unknown").get(item(1, 1), 2.0).get(item(1, 2, 5), 3.0),
+        Told().create().delete(1, 1.0).get(None, 2.0).listed([], 3.0),
+        Told().create().delete(1, 1.0).create(2.0).get(None, 3.0),
+        Told().create().listed([item(1, 1), item(9, 4, key="strange")], 2.0),
+    ],
+)
+def test_one_history_of_an_item_explains_all(told: Told) -> None:
+    finding = items_are_linearizable(told.events)
+    assert finding.holds is True, finding
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        pytest.param(Told().create().get(None, 1.0), id="lost"),
+        pytest.param(Told().create().listed([], 1.0), id="not listed"),
+        pytest.param(Told().create().patch(1, 5, 1.0).get(item(1, 1), 2.0), id="stale"),
+        pytest.param(Told().create().patch(1, 5, 1.0).patch(1, 6, 2.0), id="lost update"),
+        pytest.param(Told().create().get(item(1, 2, 7), 1.0), id="invented"),
+        pytest.param(Told().create().delete(1, 1.0).get(item(1, 1), 2.0), id="resurrected"),
+        pytest.param(Told().create().delete(1, 1.0).delete(1, 2.0), id="deleted twice"),
+        pytest.param(
+            Told().create().patch(1, 5, 1.0, "unknown").get(item(1, 2, 5), 2.0).get(item(1, 1), 3),
+            id="seen and gone",
+        ),
+    ],
+)
+def test_what_no_order_explains_is_found(told: Told) -> None:
+    finding = items_are_linearizable(told.events)
+    assert finding.holds is False
+    assert finding.witness
+
+
+def test_of_items_made_before_the_history_nothing_is_judged() -> None:
+    assert items_are_linearizable(Told().get(item(1, 7), 0.0).get(None, 1.0).events).holds is None
