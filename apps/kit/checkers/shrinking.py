@@ -31,8 +31,17 @@ class Shrinking:
     def smallest(self, found: Sequence[Operation], stuck: float) -> list[Operation]:
         """Shrink what has no order; no operation that ended before `stuck` is the last of them."""
         contradiction = self._model(found).contradiction()
-        if contradiction:
-            return sorted(contradiction, key=lambda op: op.start)
+        small = sorted(contradiction, key=lambda op: op.start)
+        return self._less(small) if small else self._less(self._first(found, stuck))
+
+    def _less(self, small: list[Operation]) -> list[Operation]:
+        """Forget what can be forgotten, first of those that only look."""
+        looks = self._model(small).looks
+        small = self._forget(small, [op for op in small if looks(op)])
+        return self._forget(small, small)
+
+    def _first(self, found: Sequence[Operation], stuck: float) -> list[Operation]:
+        """Give the shortest beginning that has no order, and bound what an attempt may take."""
         ends = sorted({end for op in found if stuck <= (end := op.end) < math.inf})
         place = bisect_left(ends, True, key=lambda time: self._fails(self._until(found, time)))
         small = self._until(found, ends[min(place, len(ends) - 1)])
@@ -40,9 +49,7 @@ class Shrinking:
         if not self._fails(small):  # the budget is spent
             return list(found)
         self._limit = 1_000 + ATTEMPT * (before - self._left)
-        looks = self._model(small).looks
-        small = self._forget(small, [op for op in small if looks(op)])
-        return self._forget(small, small)
+        return small
 
     def _until(self, found: Sequence[Operation], time: float) -> list[Operation]:
         """Give what was known at a time."""
@@ -54,7 +61,7 @@ class Shrinking:
         """Forget the outcomes of a pool, many at once first, wherever there is still no order."""
         rest = [op.op for op in pool if op.outcome == "ok"]
         size = len(rest)
-        while size:
+        while size and self._left > 0:
             for chunk in [rest[at : at + size] for at in range(0, len(rest), size)]:
                 names = set(chunk)
                 smaller = [_forgotten(op) if op.op in names else op for op in small]
