@@ -22,6 +22,8 @@ UNIT = "lab-rest-api-server.service"
 DIRECTORY = "/var/lib/private/lab-rest-api-server"
 DISK = "distlab-disk-lab-rest-api-server.service"
 ROOM = 64 * 2**10
+ENOUGH = 1000
+"""Items that fill a disk with that much room, and more than a log of SQLite's takes."""
 FULL, SLOW, FORGETFUL = {"full": True, "free": ROOM}, {"delay": 0.002}, {"forgets": True}
 
 
@@ -105,9 +107,10 @@ def test_full_disk_is_said_and_loses_nothing_acknowledged(
 ) -> None:
     with faults.inject(bad(name, **FULL), 300) as fault:
         assert fault.measured[name]["ready"]
-        answers = [items.create() for _ in range(20)]
-        assert {status for status, _ in answers} == {201, 507}
-        assert answers[-1][1]["detail"] == "the disk is full; nothing was changed"
+        # What the server removes when it starts gives room, too: how much it takes is its affair.
+        answers = (items.create() for _ in range(ENOUGH))
+        status, problem = next(answer for answer in answers if answer[0] != 201)
+        assert (status, problem["detail"]) == (507, "the disk is full; nothing was changed")
         assert items.serves()
         assert not items.lost()
     assert not items.lost()
@@ -115,14 +118,17 @@ def test_full_disk_is_said_and_loses_nothing_acknowledged(
 
 
 def test_component_that_cannot_start_on_a_full_disk_starts_when_it_is_healed(
-    faults: Faults, name: str, items: Items, server: Any
+    faults: Faults, inventory: Inventory, request: pytest.FixtureRequest
 ) -> None:
-    items.create()
-    with faults.inject(bad(name, full=True, free=0), 300) as fault:
+    """A node of Lamport's clock makes its incarnation durable before it is ready."""
+    group, unit = "lamport_clock_node", "lab-lamport-clock-node.service"
+    name = inventory.groups[group][0]
+    lab = request.config.option.ansible_inventory
+    host = testinfra.get_host(f"ansible://{name}", ansible_inventory=lab)
+    with faults.inject(Disk(name, group, full=True, free=0), 300) as fault:
         assert not fault.measured[name]["ready"]
-        assert server.service(UNIT).is_enabled
-    assert items.serves()
-    assert not items.lost()
+        assert not host.service(unit).is_running
+    assert host.service(unit).is_running
 
 
 def test_kill_loses_what_was_not_synced_and_nothing_acknowledged(
