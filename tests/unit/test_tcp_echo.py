@@ -23,7 +23,12 @@ from apps.kit.claims import Event, Finding
 from apps.kit.faults import Kill
 from apps.kit.outcome import Rejected
 from apps.tcp_echo.__main__ import cli
-from apps.tcp_echo.claims import no_bytes_cross, replies_match, serves_again
+from apps.tcp_echo.claims import (
+    heard_and_not_answered,
+    no_bytes_cross,
+    replies_match,
+    serves_again,
+)
 from apps.tcp_echo.client import parse
 from apps.tcp_echo.server import complain, sessions
 from tests.loopback import LOOPBACK, PATIENCE, free_port
@@ -155,6 +160,70 @@ def test_serves_again(history: list[Event], holds: bool | None, detail: str) -> 
     judged(serves_again(iter(history)), holds, detail)
 
 
+def message(name: str, component: str, id_: str, t: float = 0.0) -> Event:
+    return event(name, component=component, id=id_, t=t)
+
+
+HEARD = [message("send", "client", "c>s#1"), message("recv", "server", "c>s#1")]
+ANSWER = [message("send", "server", "s>c#1"), message("recv", "client", "s>c#1")]
+
+
+@pytest.mark.parametrize(
+    ("history", "holds"),
+    [
+        ([], None),
+        (HEARD + ANSWER, None),
+        (HEARD[:1], None),
+        (HEARD, True),
+        (HEARD + ANSWER[:1], True),
+        ([*HEARD, *ANSWER, message("send", "client", "c>s#2")], None),
+    ],
+)
+def test_heard_and_not_answered(history: list[Event], holds: bool | None) -> None:
+    finding = heard_and_not_answered(iter(history))
+    assert finding.holds is holds
+    assert list(finding.witness) == (HEARD if holds else [])
+
+
+CALLS = st.lists(st.tuples(st.sampled_from(["n2", "n3"]), st.booleans()), min_size=4, max_size=20)
+
+
+@st.composite
+def good(draw: st.DrawFn) -> list[Event]:
+    """Give a history of calls on two hosts, of which the first two are answered."""
+    calls = [("n2", True), ("n3", True), *draw(CALLS)]
+    return [
+        one
+        for number, (node, answered) in enumerate(calls)
+        for one in call(f"o{number}", f"t{number}", f"t{number}" if answered else None, node)
+    ]
+
+
+@given(good(), st.data())
+def test_a_good_history_holds_and_whatever_is_changed_in_it_is_found(
+    history: list[Event], data: st.DataObject
+) -> None:
+    assert replies_match(history).holds
+    assert no_bytes_cross(history).holds
+    oks = [place for place, one in enumerate(history) if one["event"] == "ok"]
+    place, other = data.draw(st.permutations(oks))[:2]
+    changed = list(history)
+    match data.draw(st.sampled_from(["swap", "damage", "twice", "unasked"])):
+        case "swap":
+            changed[place] = {**history[place], "value": history[other]["value"]}
+            assert no_bytes_cross(changed).holds is False
+        case "damage":
+            changed[place] = {**history[place], "value": "damaged"}
+            assert no_bytes_cross(changed).holds is False
+        case "twice":
+            changed.append(history[place])
+        case _:
+            del changed[place - 1]
+    finding = replies_match(changed)
+    assert finding.holds is False
+    assert history[place]["op"] in {one["op"] for one in finding.witness}
+
+
 def judged(finding: Finding, holds: bool | None, detail: str) -> None:
     assert finding.holds is holds
     assert detail in finding.detail
@@ -179,11 +248,19 @@ class Server:
             self._process = subprocess.Popen(command, cwd=ROOT, stdout=log)
         self.wait_seen("ready")
 
+    def tell(self, number: signal.Signals) -> None:
+        assert self._process
+        self._process.send_signal(number)
+
     def end(self, number: signal.Signals) -> int:
         """Signal it, and wait for its end."""
         assert self._process
-        self._process.send_signal(number)
+        self.tell(number)
         return self._process.wait(PATIENCE)
+
+    def events(self) -> list[Event]:
+        """Give what it wrote since it was started."""
+        return [json.loads(line) for line in self._log.read_text().splitlines()]
 
     def wait_seen(self, name: str) -> None:
         deadline = time.monotonic() + PATIENCE
@@ -268,6 +345,21 @@ def test_a_crowd_keeps_the_promises(served: str) -> None:
     assert no_bytes_cross(history).holds
     summaries = [event for event in history if event["event"] == "summary"]
     assert [(s["answered"], s["failed"]) for s in summaries] == [(200, 0)] * 2
+
+
+def test_what_a_paused_server_hears_its_client_cannot_know(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    server.start()
+    try:
+        server.tell(signal.SIGSTOP)
+        asked = client(str(server), "hello", "--timeout", "0.2", "--json", "--node", "n2")
+        server.tell(signal.SIGCONT)
+        server.wait_seen("recv")
+    finally:
+        server.end(signal.SIGKILL)
+    assert asked.exit_code == 5
+    history = [json.loads(line) for line in asked.stdout.splitlines()] + server.events()
+    assert heard_and_not_answered(history).holds
 
 
 def test_a_crowd_survives_kill_9_of_its_server(tmp_path: Path) -> None:
