@@ -29,13 +29,15 @@ class Shrinking:
         self._left = self._limit = budget
 
     def smallest(self, found: Sequence[Operation], stuck: float) -> list[Operation]:
-        """Shrink what has no order; no operation that ended before `stuck` is the last of them."""
-        contradiction = self._model(found).contradiction()
-        small = sorted(contradiction, key=lambda op: op.start)
-        return self._less(small) if small else self._less(self._first(found, stuck))
+        """Shrink what has no order; no operation that ended before `stuck` is the last of them.
 
-    def _less(self, small: list[Operation]) -> list[Operation]:
-        """Forget what can be forgotten, first of those that only look."""
+        A contradiction is small as it is, and says more than what could be left of it: whose other
+        answers it takes for granted is not in it.
+        """
+        contradiction = self._model(found).contradiction()
+        if contradiction:
+            return sorted(contradiction, key=lambda op: op.start)
+        small = self._first(found, stuck)
         looks = self._model(small).looks
         small = self._forget(small, [op for op in small if looks(op)])
         return self._forget(small, small)
