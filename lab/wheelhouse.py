@@ -172,7 +172,8 @@ def built_here() -> list[str]:
 
 def split_lock(lock: str, names: Iterable[str]) -> tuple[str, str]:
     """Part a lock's text: without the requirements of these names, and they alone."""
-    left, taken = [], []
+    left: list[str] = []
+    taken: list[str] = []
     for block in re.split(r"(?m)^(?=\S)", lock):
         name = re.match(r"([\w.-]+)==", block)
         (taken if name and name[1] in names else left).append(block)

@@ -48,7 +48,7 @@ def heal(wanted: list[str]) -> dict[str, Any]:
     """Undo the faults, the last one first; what cannot be undone stays on record and is told."""
     healed, failed = [], {}
     with records.locked():
-        for record in reversed(records.load()):
+        for record in reversed(records.known()):
             if wanted and record.id not in wanted:
                 continue
             try:
@@ -63,12 +63,10 @@ def heal(wanted: list[str]) -> dict[str, Any]:
 
 
 def _heal(record: Record) -> None:
+    record.ending = True
+    record.save()
+    kind(record.kind).end(record)
     record.forget()
-    try:
-        kind(record.kind).end(record)
-    except BaseException:
-        record.save()
-        raise
     run("systemctl", "stop", f"{_timer(record)}.timer")
 
 
@@ -97,7 +95,7 @@ def main(arguments: list[str]) -> int:
             case ["heal", *wanted]:
                 answer = heal(wanted)
             case ["list"]:
-                answer = {"faults": [asdict(record) for record in records.load()]}
+                answer = {"faults": [asdict(record) for record in records.known()]}
             case ["disk", options]:
                 from lab.faults.onhost.diskd import serve as be_disk
 

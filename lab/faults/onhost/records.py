@@ -39,6 +39,8 @@ class Record:
     """When it was written down: seconds since 1970, by this host's clock."""
     kept: dict[str, Any] = field(default_factory=dict)
     """What healing has to know of how it was before."""
+    ending: bool = False
+    """Whether it is being healed: the host is made as if it were not on record."""
 
     def save(self) -> None:
         """Write it down; a reader finds it whole or not at all."""
@@ -52,7 +54,12 @@ class Record:
 
 
 def load() -> list[Record]:
-    """Give all records, oldest first."""
+    """Give the records that are in force, oldest first: what this host shall be like."""
+    return [record for record in known() if not record.ending]
+
+
+def known() -> list[Record]:
+    """Give those too whose healing has begun and perhaps was killed half way, oldest first."""
     found = [Record(**json.loads(path.read_text())) for path in sorted(HOME.glob("*.json"))]
     return sorted(found, key=lambda record: record.since)
 
