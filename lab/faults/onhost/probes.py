@@ -26,6 +26,7 @@ _MAGIC = 8
 _SHORTEST = _MAGIC + 4
 _BEFORE = HEADER + 20
 """Bytes of Ethernet's and IP's headers."""
+_ECHO_REQUEST = 8
 _ALL_PROTOCOLS = 0x0003
 _OUTGOING = 4
 _SO_TIMESTAMPNS = 35
@@ -120,8 +121,9 @@ def fire(route: Route, salvo: Salvo) -> Sample:
                 break
             frame, told, _, _ = seen.recvmsg(65536, 64)
             met = places.get(frame[_BEFORE:])
-            if met is None and magic not in frame and frame[_BEFORE - 4 : _BEFORE] != to:
-                continue  # somebody else's, as long as ours by chance
+            ours = frame[_BEFORE - 4 : _BEFORE] == to and frame[_BEFORE] == _ECHO_REQUEST
+            if met is None and magic not in frame and not ours:
+                continue  # our answer to a probe of the peer, or as long as ours by chance
             seconds, nanoseconds = struct.unpack("qq", told[0][2][:16])
             whole = _sum(frame[HEADER:_BEFORE]) == 0
             sample.left.append((met if whole else None, seconds + nanoseconds / 1e9))
@@ -135,7 +137,7 @@ def _route(peer: str) -> Route:
 
 def _request(payload: bytes) -> bytes:
     """Give an ICMP echo request (RFC 792)."""
-    blank = struct.pack("!BBHHH", 8, 0, 0, os.getpid() & 0xFFFF, 0) + payload
+    blank = struct.pack("!BBHHH", _ECHO_REQUEST, 0, 0, os.getpid() & 0xFFFF, 0) + payload
     return blank[:2] + struct.pack("!H", _sum(blank)) + blank[4:]
 
 
