@@ -13,6 +13,8 @@ from lab.evidence.verdict import Verdict
 
 WORDS = ("violated", "unknown", "degraded", "holds", "senseless", "missing")
 """What may stand in a cell, the worst first; `missing` was not played, or not to its end."""
+_SHORT = 0.05
+"""Seconds that are not worth telling."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class Cell:
             told += [f"unavailable {a.unavailable:.1f} s"] if a.unavailable else []
             if a.disturbed and a.recovered is None:
                 told.append("not recovered")
-            elif a.disturbed and a.recovered:
+            elif a.disturbed and a.recovered and a.recovered >= _SHORT:
                 told.append(f"recovered in {a.recovered:.1f} s")
         told += [f"lost {self.lost:g}"] if self.lost else []
         return told + ([f"duplicated {self.duplicated:g}"] if self.duplicated else [])
