@@ -43,4 +43,5 @@ namespace = Collection(
     store.report,
     store.compare,
     store.serve,
+    store.pictures,
 )

@@ -110,6 +110,32 @@ def serve(c: Context, port: int = PORT) -> None:
     serve(port, tell)
 
 
+@verb(
+    run="The run: its name, or how its name begins, or its path.",
+    out="The directory that the pictures go to.",
+)
+def pictures(c: Context, run: str = "latest", out: str = "docs/pictures") -> None:
+    """Take pictures of a run's page and of the newest matrix, as on a laptop and on a phone."""
+    from pathlib import Path
+
+    from lab.evidence import store
+    from lab.evidence.report import build
+    from lab.evidence.screenshots import LAPTOP, PHONE, screenshot
+
+    chosen = store.find(run)
+    top = build(chosen.path).as_uri()
+    pages = {"verdicts": top, "run": f"{top}#{chosen.patterns[0]}" if chosen.patterns else top}
+    made = [matrix.page for matrix in store.matrices() if matrix.page]
+    pages |= {"matrix": made[0].as_uri()} if made else {}
+    home = Path(out)
+    home.mkdir(parents=True, exist_ok=True)
+    for name, page in pages.items():
+        for device, size in (("laptop", LAPTOP), ("phone", PHONE)):
+            picture = home / f"{name}-{device}.png"
+            screenshot(page, picture, *size)
+            print(picture)
+
+
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:g}"
 
