@@ -162,5 +162,8 @@ def dropped(lab: Lab, host: str, port: int) -> int:
 
 
 WORKLOAD = Workload(
-    play, aims=(RECEIVER,), clients=(SENDER,), immune={"reset": "datagrams have no connections"}
+    play,
+    aims=(RECEIVER,),
+    clients=(SENDER,),
+    immune={"reset": "datagrams have no connections", "disk": "nothing is kept on a disk"},
 )
