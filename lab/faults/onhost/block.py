@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lab.faults.onhost import network
-from lab.faults.onhost.command import run
+from lab.faults.onhost.command import start
 from lab.faults.onhost.records import Record, Trouble
 
 _ASKED = 3
@@ -20,9 +20,10 @@ def begin(record: Record) -> None:
 def check(record: Record) -> dict[str, Any]:
     """See that no answer of a peer arrives."""
     peers: list[str] = record.parameters["peers"]
-    for peer in peers[:_ASKED]:
-        if run("ping", "-c", "1", "-W", "0.2", "-q", peer).returncode == 0:
-            raise Trouble(f"{peer} still answers a ping, although its packets are to be dropped")
+    pings = {peer: start("ping", "-c", "1", "-W", "0.2", "-q", peer) for peer in peers[:_ASKED]}
+    answered = [peer for peer, ping in pings.items() if ping.wait() == 0]
+    if answered:
+        raise Trouble(f"{answered[0]} still answers a ping, but its packets are to be dropped")
     return {"blocked": len(peers)}
 
 

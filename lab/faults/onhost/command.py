@@ -15,6 +15,15 @@ def run(*command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         raise Trouble(f"this host has no program {command[0]}: install its package") from error
 
 
+def start(*command: str) -> subprocess.Popen[bytes]:
+    """Start a program whose end alone counts."""
+    quiet = subprocess.DEVNULL
+    try:
+        return subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet)
+    except FileNotFoundError as error:
+        raise Trouble(f"this host has no program {command[0]}: install its package") from error
+
+
 def must(*command: str, stdin: str = "") -> str:
     """Run a program that has to succeed; give what it printed."""
     done = run(*command, stdin=stdin)

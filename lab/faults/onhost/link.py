@@ -17,20 +17,20 @@ _ATTEMPTS = 3
 
 def begin(record: Record) -> None:
     """Have the packets of this host fare as all records say."""
-    links = [other for other in records.load() if other.kind == "link"]
-    record.kept["engine"] = network.choose(links, record)
+    record.kept["engine"] = network.choose(record)
     record.save()
     network.apply()
 
 
 def check(record: Record) -> dict[str, Any]:
     """Measure what befalls packets to one of the peers."""
-    figures: dict[str, Any] = {"engine": record.kept["engine"]}
+    # All that is on record acts on the probes: an older fault on the same way, too.
+    links = network.links(records.load())
+    engine = network.engine_of(links)
+    figures: dict[str, Any] = {"engine": engine}
     route = probes.reachable(record.parameters["to"])
     if route is None:
         return {**figures, "measured": "nothing: no peer is there"}
-    links = [other for other in records.load() if other.kind == "link"]
-    # All that is on record acts on the probes: an older fault on the same way, too.
     (effects,) = [
         way.effects for way in network.ways_out(links)[route.device] if route.peer in way.to
     ]
@@ -45,12 +45,13 @@ def check(record: Record) -> dict[str, Any]:
         if not judgement.complaints:
             return {**figures, **judgement.figures}
     raise Trouble(
-        f"the link's fault did not take, to {route.peer} by {route.device} with the "
-        f"{record.kept['engine']}: {'; '.join(judgement.complaints)}"
+        f"the link's fault did not take, to {route.peer} by {route.device} with {engine}: "
+        f"{'; '.join(judgement.complaints)}"
     )
 
 
 def end(record: Record) -> None:
     """Have them fare as the records say that are left."""
     network.apply()
-    network.clear()
+    if not network.links(records.load()):
+        network.clear()

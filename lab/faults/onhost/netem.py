@@ -2,7 +2,7 @@
 
 Our nft table gives the packets of a way the priority of a class below it, and each class holds a
 netem. Packets without a fault pass it by. It stands in for the device's default discipline, which
-the kernel puts back when it goes.
+the kernel puts back when it goes. When a fault joins or leaves a way, what it holds back is lost.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from typing import Any, Protocol, cast
 from lab.faults.onhost import records
 from lab.faults.onhost.command import must, run
 from lab.faults.onhost.records import Record
-from lab.faults.onhost.ways import MULTICAST, Way, ways
+from lab.faults.onhost.ways import MULTICAST, Way, effects, ways
 
 TABLE = "distlab_faults"
 SSH = "22"
@@ -44,40 +44,51 @@ class Engine(Protocol):
 def apply() -> None:
     """Make this host's packets fare as its records say; without any, there is no table."""
     wanted = records.load()
-    # One without an engine was written down, and then its process was killed.
-    links = [record for record in wanted if record.kind == "link" and "engine" in record.kept]
-    leaving = ways_out(links)
-    engine = _engine(links[0].kept["engine"]) if links else None
+    late = links(wanted)
+    leaving = ways_out(late)
+    engine = _engine(engine_of(late)) if late else None
     if engine is not None:
         engine.apply(leaving)
     _replace(table(wanted, blocked_in(wanted), leaving, engine))
+    if late:
+        clear(but=engine_of(late))
 
 
-def clear() -> None:
-    """Have nothing of any engine left, if no fault of a link is."""
-    if not any(record.kind == "link" for record in records.load()):
-        for name in _ENGINES:
+def links(wanted: Iterable[Record]) -> list[Record]:
+    """Give the faults of links. One without an engine was written down, and its process killed."""
+    return [record for record in wanted if record.kind == "link" and "engine" in record.kept]
+
+
+def clear(but: str = "") -> None:
+    """Have nothing left of any engine but one."""
+    for name in _ENGINES:
+        if name != but:
             _engine(name).clear()
 
 
-def choose(links: Sequence[Record], new: Record) -> str:
-    """Give the name of the engine for the packets of a new fault: that of those before it, or new.
+def choose(new: Record) -> str:
+    """Give the name of the engine that a fault takes.
 
-    The emulator does without the kernel's help, and without a place on the device.
+    The emulator does without the kernel's help, and without a place on the device. It is for what
+    is doubled, too: today's kernels refuse a netem that does so beside any other.
     """
-    for record in links:
-        if record.id != new.id and "engine" in record.kept:
-            return str(record.kept["engine"])
     from lab.faults.onhost import netem
 
-    return "netem" if netem.usable(list(ways_out([new]))) else "emulator"
+    if effects(new).duplicate or not netem.usable(list(ways_out([new]))):
+        return "emulator"
+    return "netem"
 
 
-def ways_out(links: Sequence[Record]) -> dict[str, list[Way]]:
+def engine_of(late: Iterable[Record]) -> str:
+    """Give the name of the engine for all of these: that for which netem does not do, if any."""
+    return "emulator" if any(each.kept["engine"] == "emulator" for each in late) else "netem"
+
+
+def ways_out(late: Sequence[Record]) -> dict[str, list[Way]]:
     """Give the ways with faults out of each device that leads to somebody whom they concern."""
-    to = {address for record in links for address in record.parameters["to"]}
+    to = {address for record in late for address in record.parameters["to"]}
     led = devices(sorted(to))
-    return {device: ways(links, to, broadcasts(device)) for device, to in led.items()}
+    return {device: ways(late, to, broadcasts(device)) for device, to in led.items()}
 
 
 def devices(addresses: Sequence[str]) -> dict[str, list[str]]:
