@@ -32,6 +32,7 @@ check: lint ## The part that needs no root: lint, unit, simulation
 
 lint: $(READY) ## Style, types, Ansible, YAML and shell
 	@lab/bootstrap.sh lint
+	$(BIN)/python -m lab.interfaces
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

@@ -14,9 +14,15 @@ mmdebstrap mmdebstrap
 systemd-nspawn systemd-container
 ip iproute2
 ssh openssh-client
+slice2py zeroc-ice-compilers
 END
         ;;
-    lint) echo "shellcheck shellcheck" ;;
+    lint)
+        cat <<'END'
+shellcheck shellcheck
+slice2py zeroc-ice-compilers
+END
+        ;;
     test)
         cat <<'END'
 nft nftables

@@ -91,7 +91,7 @@ def module_files(name: str, top: Path) -> set[Path]:
     module = top.joinpath(*parts)
     above = [top.joinpath(*parts[:depth]) for depth in range(1, len(parts) + 1)]
     files = {module.with_suffix(".py"), *(package / "__init__.py" for package in above)}
-    return {path for path in files if path.is_file()}
+    return {path for path in files if path.is_file() and path.parent.name != interfaces.GENERATED}
 
 
 def reached(entry: str, top: Path) -> set[Path]:

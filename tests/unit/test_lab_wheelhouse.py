@@ -85,6 +85,17 @@ def test_no_unit_imports_what_judges_it() -> None:
         assert not {"claims.py", "demo.py"}.intersection(own)
 
 
+def test_what_is_made_from_a_definition_counts_by_its_source(apps: Path) -> None:
+    made = apps / "echo" / "generated"
+    made.mkdir()
+    (apps / "echo" / "server.py").write_text("from apps.echo.generated import stub\n")
+    (apps / "echo" / "echo.idl").touch()
+    for path in (made / "__init__.py", made / "stub.py", made / "made-from"):
+        path.touch()
+        assert changed(apps, str(path.relative_to(apps))) == set()
+    assert changed(apps, "echo/echo.idl") == {"echo"}
+
+
 def test_a_planted_bug_changes_its_pattern_alone_and_a_copy_of_it(
     apps: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
