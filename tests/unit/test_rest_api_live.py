@@ -7,8 +7,6 @@ import http.client
 import io
 import json
 import os
-import queue
-import signal
 import socket
 import subprocess
 import sys
@@ -27,8 +25,8 @@ from apps.kit.outcome import Refused, Rejected, Unknown
 from apps.rest_api.__main__ import cli
 from apps.rest_api.claims import acknowledged_writes_survive, keys_create_once
 from apps.rest_api.client import Items
-from tests.loopback import free_port
 from tests.openapi_judge import judge
+from tests.served import Unit, read_all
 
 CHUNKED = b"""POST /items HTTP/1.1\r
 Content-Type: application/json\r
@@ -38,79 +36,12 @@ Transfer-Encoding: chunked\r
 ROOT = Path(__file__).parents[2]
 
 
-class Unit:
-    """A server process with a state directory and a notification socket, as systemd gives it."""
-
-    def __init__(self, directory: Path, *options: object) -> None:
-        self.directory = directory
-        self._log = directory / "log"
-        self.address = Address("127.0.0.1", free_port())
-        self._options = [str(option) for option in options]
-        self._states: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._manager.bind(str(directory / "notify"))
-        self._reader = threading.Thread(target=self._listen)
-        self._reader.start()
-
-    def _listen(self) -> None:
-        """Take what it tells the service manager; a full socket would hold it up."""
-        while state := self._manager.recv(1000):
-            self._states.put(state.decode())
-
-    @property
-    def url(self) -> str:
-        return f"http://{self.address}"
-
-    def start(self) -> None:
-        """Start it, and wait until it says READY."""
-        words = ["server", "--port", str(self.address.port), *self._options]
-        environment = {
-            **os.environ,
-            "STATE_DIRECTORY": str(self.directory),
-            "NOTIFY_SOCKET": str(self.directory / "notify"),
-            "WATCHDOG_USEC": "600000",
-        }
-        with self._log.open("a") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "apps.rest_api", *words],
-                cwd=ROOT,
-                env=environment,
-                stdout=log,
-                start_new_session=True,
-            )
-        self.notified("READY=1")
-
-    def notified(self, state: str) -> None:
-        """Wait until it says this to the service manager."""
-        while self._states.get(timeout=30) != state:
-            pass
-
-    def kill(self) -> None:
-        """SIGKILL all its processes, as systemd does."""
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-    def stop(self) -> list[dict[str, Any]]:
-        """End it; give its events."""
-        self.process.terminate()
-        self.process.wait(timeout=30)
-        return [json.loads(line) for line in self._log.read_text().splitlines()]
-
-    def close(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        self._manager.shutdown(socket.SHUT_RD)
-        self._reader.join()
-        self._manager.close()
-
-
 @pytest.fixture
 def started(tmp_path: Path) -> Iterator[Callable[..., Unit]]:
     units: list[Unit] = []
 
     def start(*options: object) -> Unit:
-        units.append(Unit(tmp_path, *options))
+        units.append(Unit("rest_api", tmp_path, *options))
         units[-1].start()
         return units[-1]
 
@@ -185,14 +116,6 @@ def test_slow_peers_are_cut_off_and_others_are_served(started: Callable[..., Uni
     assert b"application/problem+json" in answers[0]
     assert b"415" in answers[1] or b"408" in answers[1]
     unit.notified("WATCHDOG=1")
-
-
-def read_all(peer: socket.socket) -> bytes:
-    data = b""
-    with peer, contextlib.suppress(ConnectionError):
-        while chunk := peer.recv(65536):
-            data += chunk
-    return data
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Remote calls as JSON-RPC 2.0: positional and named parameters, notifications, batches."""
