@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lab.catalogue import Pattern
+from lab.catalogue import Pattern, patterns
 from lab.errors import LabError
 from lab.evidence import plans
 from lab.evidence.matrix import faults, page
@@ -56,10 +56,15 @@ class Matrix:
     @property
     def command(self) -> str:
         """What plays it again."""
-        options = f"--inventory {self.inventory} --seed {self.seed} --seconds {self.lasts:g}"
-        return f"fab matrix {options} --only {','.join(self.patterns)} --faults " + ",".join(
-            self.faults
-        )
+        words = [
+            "fab matrix",
+            f"--inventory {self.inventory} --seed {self.seed} --seconds {self.lasts:g}",
+        ]
+        if set(self.patterns) < {pattern.name for pattern in patterns()}:
+            words.append(f"--only {','.join(self.patterns)}")
+        if self.faults != faults.named(""):
+            words.append(f"--faults {','.join(self.faults)}")
+        return " ".join(words)
 
     def as_json(self) -> dict[str, Any]:
         """Give it for programs."""
