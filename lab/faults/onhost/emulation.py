@@ -77,8 +77,9 @@ def apply(devices: Mapping[str, Sequence[Way]]) -> None:
             for device, ways in devices.items()
         ]
     )
+    told = _FILE.exists()
     _write(text)
-    if _active():
+    if told and _active():
         run("systemctl", "kill", "--signal=HUP", UNIT)
         if becomes(lambda: _follows(text), _SECONDS):
             return

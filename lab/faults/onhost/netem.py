@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from lab.faults.onhost.command import must, run
@@ -99,16 +100,17 @@ def _disciplines() -> list[dict[str, Any]]:
 
 def _known() -> bool:
     """Try it on a device that nobody uses."""
-    run("ip", "link", "delete", _SCRATCH)  # of a try that was killed
+    if Path("/sys/class/net", _SCRATCH).exists():  # of a try that was killed
+        run("ip", "link", "delete", _SCRATCH)
     if run("ip", "tuntap", "add", "dev", _SCRATCH, "mode", "tap").returncode:
         return False
     try:
         return all(
             run("tc", *command.format(_SCRATCH).split()).returncode == 0
             for command in (
-                f"qdisc add dev {{}} root handle {HANDLE} htb",
+                "qdisc add dev {} root netem limit 1",
+                f"qdisc replace dev {{}} root handle {HANDLE} htb",
                 f"class add dev {{}} parent {HANDLE} classid {HANDLE}1 htb rate 1gbit",
-                f"qdisc add dev {{}} parent {HANDLE}1 netem limit 1",
             )
         )
     finally:

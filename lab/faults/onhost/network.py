@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, Protocol, cast
 
 from lab.faults.onhost import records
@@ -93,15 +94,20 @@ def ways_out(late: Sequence[Record]) -> dict[str, list[Way]]:
 
 def devices(addresses: Sequence[str]) -> dict[str, list[str]]:
     """Give the devices that lead to the addresses, and which of them each leads to."""
-    if not addresses:
-        return {}
-    asked = "".join(f"route get {address}\n" for address in addresses)
     found: dict[str, list[str]] = {}
-    for route in _answers(must("ip", "-json", "-batch", "-", stdin=asked)):
+    for route in routes(tuple(addresses)):
         found.setdefault(route["dev"], []).append(route["dst"])
     return found
 
 
+@cache
+def routes(addresses: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Give the route to each address, as ip-route(8) tells it: `dst`, `dev`, perhaps `gateway`."""
+    asked = "".join(f"route get {address}\n" for address in addresses)
+    return _answers(must("ip", "-json", "-batch", "-", stdin=asked)) if asked else []
+
+
+@cache
 def broadcasts(device: str) -> list[str]:
     """Give the addresses by which a device reaches all hosts at once."""
     shown = must(

@@ -18,8 +18,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lab.faults.onhost.command import must, run
+from lab.faults.onhost.command import run
 from lab.faults.onhost.emulator import HEADER
+from lab.faults.onhost.network import routes
 from lab.faults.onhost.waiting import becomes
 
 _MAGIC = 8
@@ -78,13 +79,16 @@ class Sample:
 def reachable(peers: Sequence[str]) -> Route | None:
     """Give the route to one of some peers whose link address is known; None if none's is."""
     asked = random.sample(peers, min(_ASKED, len(peers)))
-    routes = [_route(peer) for peer in asked]
+    ways = [
+        Route(route["dst"], route["dev"], route.get("gateway", route["dst"]))
+        for route in routes(tuple(asked))
+    ]
     found: list[Route] = []
 
     def resolved() -> bool:
         shown = json.loads(run("ip", "-json", "neigh", "show").stdout or "[]")
         known = {at["dst"] for at in shown if not _UNKNOWN.intersection(at["state"])}
-        found[:] = [route for route in routes if route.next_hop in known]
+        found[:] = [route for route in ways if route.next_hop in known]
         return bool(found)
 
     if not resolved():
@@ -128,11 +132,6 @@ def fire(route: Route, salvo: Salvo) -> Sample:
             whole = _sum(frame[HEADER:_BEFORE]) == 0
             sample.left.append((met if whole else None, seconds + nanoseconds / 1e9))
     return sample
-
-
-def _route(peer: str) -> Route:
-    (found,) = json.loads(must("ip", "-json", "route", "get", peer))
-    return Route(peer, found["dev"], found.get("gateway", peer))
 
 
 def _request(payload: bytes) -> bytes:
