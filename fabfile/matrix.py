@@ -43,7 +43,7 @@ def matrix(
     from lab.catalogue import select
     from lab.evidence.matrix import faults as columns
     from lab.evidence.matrix import play as matrices
-    from lab.evidence.runs import playable
+    from lab.evidence.runs import playable, with_workload
     from lab.evidence.store import RUNS
     from lab.faults.quantities import seconds as quantity
     from lab.hosts.remote import Remote
@@ -55,6 +55,7 @@ def matrix(
     else:
         loaded = load(inventory or LOCAL)
         chosen = playable(loaded, select(only))
+        chosen = chosen if only else with_workload(chosen)
         seed = seed if seed >= 0 else random.randrange(2**31)
         names = columns.named(faults)
         played = matrices.begin(loaded.path, chosen, names, seed, quantity(seconds))

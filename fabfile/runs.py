@@ -56,11 +56,13 @@ def run_demo(
         _replay(replay, inventory, json=json)
     from lab import screen
     from lab.catalogue import select
-    from lab.evidence.runs import exit_status, playable
+    from lab.evidence.runs import exit_status, playable, with_workload
 
     inventory = inventory or LOCAL
     loaded = load(inventory)
     chosen = playable(loaded, select(only))
+    if (nemesis or schedule) and not only:
+        chosen = with_workload(chosen)
     seed = seed if seed >= 0 else random.randrange(2**31)
     options = {"schedule": schedule, "faults": faults, "seconds": seconds}
     plan = _plan(loaded, seed, nemesis=nemesis, **options)

@@ -222,14 +222,24 @@ def _counted(verdicts: Sequence[Verdict]) -> Mapping[str, int]:
 
 def workload(pattern: Pattern) -> Workload:
     """Give a pattern's workload; LabError if it has none."""
-    module = importlib.import_module(f"apps.{pattern.name}.demo")
-    found = getattr(module, "WORKLOAD", None)
-    if not isinstance(found, Workload):
+    found = _workload_of(pattern)
+    if found is None:
         raise LabError(
             f"{pattern.name} has no workload to be played under faults",
             f"give apps/{pattern.name}/demo.py a WORKLOAD, or choose others: --only",
         )
     return found
+
+
+def with_workload(chosen: Sequence[Pattern]) -> list[Pattern]:
+    """Give those patterns that have a workload."""
+    return [pattern for pattern in chosen if _workload_of(pattern) is not None]
+
+
+def _workload_of(pattern: Pattern) -> Workload | None:
+    module = importlib.import_module(f"apps.{pattern.name}.demo")
+    found = getattr(module, "WORKLOAD", None)
+    return found if isinstance(found, Workload) else None
 
 
 def _demo(pattern: Pattern) -> Callable[[Stage], None]:
