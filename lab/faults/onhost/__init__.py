@@ -1,4 +1,4 @@
-"""The part of the fault tools that runs on a host: any Debian with Python 3.10 or newer and systemd.
+"""The part of the fault tools that runs on a host: a Debian with Python 3.10 or newer and systemd.
 
 It is sent there as one file when it is first needed, uses the standard library and the host's own
 `nft`, `tc`, `systemctl` and `ping`, and needs nothing of the lab to be deployed. All that it does
