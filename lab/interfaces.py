@@ -9,6 +9,7 @@ definition serves both. The wheel is built from packages made here, too (`lab.wh
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
 import subprocess
@@ -62,7 +63,8 @@ def _read(stamp: Path) -> str:
 
 def _make(package: Path, sources: Sequence[Path], stamp: str) -> None:
     """Make a package beside its place and move it there: it is whole or it is not."""
-    with tempfile.TemporaryDirectory(dir=package.parent, prefix=".generated-") as scratch:
+    top = package.parents[2]
+    with tempfile.TemporaryDirectory(dir=top, prefix=".generated-") as scratch:
         fresh = Path(scratch) / "fresh"
         fresh.mkdir()
         lines = ['"""Made by python -m lab.interfaces; the next one overwrites it."""\n']
@@ -70,9 +72,13 @@ def _make(package: Path, sources: Sequence[Path], stamp: str) -> None:
             lines += COMPILERS[source.suffix](source, fresh, Path(scratch))
         (fresh / "__init__.py").write_text("".join(lines))
         (fresh / STAMP).write_text(stamp)
-        if package.exists():
+        with contextlib.suppress(FileNotFoundError):
             package.rename(Path(scratch) / "old")
-        fresh.rename(package)
+        try:
+            fresh.rename(package)
+        except OSError:  # another process made it meanwhile
+            if _read(package / STAMP) != stamp:
+                raise
 
 
 def compile_idl(source: Path, fresh: Path, scratch: Path) -> list[str]:

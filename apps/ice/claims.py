@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from apps.kit.claims import Event, Finding, History
 from apps.kit.executions import executed_as_told, unknown_calls
-from apps.kit.history import left_out
+from apps.kit.history import left_out, operations
 
 GREET = ("greet",)
 
@@ -20,16 +20,20 @@ def unknown_greetings(history: History) -> Finding:
 
 
 def answers_are_theirs(history: History) -> Finding:
-    """Every guest was answered with the very greeting that was made for that call."""
-    made = {e["call"]: e for e in history if e["event"] == "executed"}
+    """Every guest was answered with a greeting of its own name, the one that was made for it."""
+    events = list(history)
+    made = {event["call"]: event for event in events if event["event"] == "executed"}
     judged = 0
-    for event in history:
-        if event["event"] != "ok" or event["f"] not in GREET or event["op"] not in made:
+    for op in operations(events, {name: name for name in GREET}):
+        if op.outcome != "ok":
             continue
         judged += 1
-        if made[event["op"]]["text"] != event["value"]:
-            what = f"{event['op']} was told {event['value']!r}"
-            return Finding(False, what, (made[event["op"]], event))
+        if op.value["name"] not in op.result:
+            what = f"{op.value['name']!r} was told {op.result!r}"
+            return Finding(False, what, op.events)
+        if op.op in made and made[op.op]["text"] != op.result:
+            what = f"{op.result!r} was told, and {made[op.op]['text']!r} was made"
+            return Finding(False, what, (*op.events, made[op.op]))
     if not judged:
         return Finding(None, "nobody was greeted")
     return Finding(True, f"{judged} answers, each its own call's")

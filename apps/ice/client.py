@@ -93,7 +93,13 @@ class Client:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await asyncio.to_thread(self._ice.destroy)
+        """Close the connection, whoever cancels meanwhile."""
+        closing = asyncio.ensure_future(asyncio.to_thread(self._ice.destroy))
+        try:
+            await asyncio.shield(closing)
+        except asyncio.CancelledError:
+            await closing
+            raise
 
     async def greet(self, guest: Guest, after: int | None = None) -> str:
         """Be greeted, after so many milliseconds; Rejected says why not."""
@@ -173,7 +179,8 @@ class Client:
         greeter = self._greeter.ice_invocationTimeout(max(1, round(deadline.remaining * 1e3)))
         call = None
         try:
-            self._connection = await Ice.wrap_future(greeter.ice_getConnectionAsync())
+            if self._connection is None:  # else the call itself sees to it
+                self._connection = await Ice.wrap_future(greeter.ice_getConnectionAsync())
             if adapter is not None:
                 self._connection.setAdapter(adapter)
             self._events.send(message, peer, operation=f)
@@ -184,6 +191,7 @@ class Client:
             self._events.recv(f"{message}/answer", peer, operation=f, exception="Unkind")
             raise Rejected(f"{no.why}{hint}") from no
         except Ice.Exception as error:
+            self._connection = None
             raise _failure(error, sent=call is not None and call.is_sent()) from error
         self._events.recv(f"{message}/answer", peer, operation=f)
         return result
@@ -197,7 +205,7 @@ def _failure(error: Any, *, sent: bool) -> CallFailed:
     if isinstance(error, _DECLINED):
         return Rejected(what)
     if isinstance(error, _NEVER_SENT) or not sent:
-        return Refused(what)
+        return Refused(f"{what}; nothing was done")
     return Unknown(f"{what}; the call was sent, and may have been done")
 
 

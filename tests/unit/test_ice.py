@@ -44,7 +44,7 @@ def event(event: str, **fields: Any) -> dict[str, Any]:
 
 def greeted(op: str, outcome: str, *texts: str) -> list[dict[str, Any]]:
     done = [event("executed", call=op, text=text) for text in texts]
-    asked = event("invoke", op=op, f="greet", value={})
+    asked = event("invoke", op=op, f="greet", value={"name": "i"})
     return [asked, *done, event(outcome, op=op, f="greet", value="hi")]
 
 
@@ -66,6 +66,8 @@ def test_calls_are_held_against_the_servers_log(history: list[Any], holds: bool 
 def test_anothers_answer_is_caught() -> None:
     assert claims.answers_are_theirs(greeted("x", "ok", "hi")).holds is True
     assert claims.answers_are_theirs(greeted("x", "ok", "ho")).holds is False
+    stranger = [{**e, "value": {"name": "o"}} for e in greeted("x", "ok")[:1]]
+    assert claims.answers_are_theirs([*stranger, *greeted("x", "ok")[1:]]).holds is False
     assert claims.answers_are_theirs([]).holds is None
 
 
