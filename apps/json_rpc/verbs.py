@@ -51,11 +51,21 @@ def do(client: Client, events: Events, words: Sequence[str]) -> None:
             events.say(client.post(text) or "(nothing)")
         case ["batch", *lines] if lines:
             calls = [asked(_split(line)) for line in lines]
-            for call, result in zip(calls, client.batch_of(calls), strict=True):
+            results = client.batch_of(calls)
+            for call, result in zip(calls, results, strict=True):
                 events.say(f"{call.method}: {_shown(call, result)}")
+            _raise_worst(results)
         case _:
             call = asked(words)
             events.say(_shown(call, client.ask(call)))
+
+
+def _raise_worst(results: Sequence[Any]) -> None:
+    """Have a batch end as the worst of its calls did: nobody knows, else rejected."""
+    failed = [result for result in results if isinstance(result, CallFailed)]
+    if failed:
+        worst = max(failed, key=lambda failure: failure.exit_status)
+        raise type(worst)(f"{len(failed)} of {len(results)} calls failed")
 
 
 def converse(client: Client, events: Events, lines: Iterable[str]) -> None:

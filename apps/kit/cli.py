@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import io
 import math
 import signal
@@ -152,7 +153,9 @@ class Pattern(click.Group):
                 raise click.UsageError("--brief chooses among the events: it goes with --json")
             function(Events(self.pattern, name, node, text=text, only=only), *args, **kwargs)
 
-        command = click.command(name, cls=kind)(run)
+        # Click's mark of a block that is not to be wrapped, as a raw docstring has it.
+        about = inspect.cleandoc(function.__doc__ or "").replace("\\b\n", "\b\n")
+        command = click.command(name, cls=kind, help=about)(run)
         command.params.append(
             click.Option(
                 ["--node"],

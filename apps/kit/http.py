@@ -20,6 +20,8 @@ from apps.kit.retry import Backoff, Deadline
 
 PERSISTENT = Backoff(retries=50, first=0.05, longest=1.0)
 """Patience is the deadline's; a server that restarts is away for a second or two."""
+ANSWER_MOST = 16 << 20
+"""Bytes; nobody who asks for little can be made to hold more."""
 
 
 class Reply(NamedTuple):
@@ -103,7 +105,9 @@ class Http:
             self._events.send(request_id, str(self._server), method=method, path=path)
             connection.request(method, path, body, {**headers, "X-Request-ID": request_id})
             response = connection.getresponse()
-            text = response.read()
+            text = response.read(ANSWER_MOST + 1)
+            if len(text) > ANSWER_MOST:
+                raise http.client.HTTPException(f"it is longer than {ANSWER_MOST} bytes")
         except (OSError, http.client.HTTPException) as error:
             what = str(error) or type(error).__name__
             raise Unknown(f"no answer from {self._server}: {what}") from error

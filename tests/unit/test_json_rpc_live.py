@@ -227,7 +227,7 @@ def test_the_command_line_says_what_happened(started: Callable[..., Unit]) -> No
         "sum: 3",
         'get_data: ["hello", 5]',
     ]
-    assert run("x")[0] == 4
+    assert run("batch", "sum 1 2", "x")[0] == run("x")[0] == 4
     assert run("sum", "1e308", "1e308")[0] == 5
     assert run("sum", "1", "a=2")[0] == 2
     assert run("transfer", "source=alice", "target=bob", "amount=7")[0] == 0

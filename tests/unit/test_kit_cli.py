@@ -212,3 +212,19 @@ def test_the_loops_own_handler_is_back_afterwards() -> None:
 
     assert CliRunner().invoke(cli, ["client"], input="a\nb\n").output == "a\nb\n"
     assert handlers == [before, before]
+
+
+def test_a_block_of_the_help_stays_as_it_is_written() -> None:
+    cli = Pattern("p", "About.")
+
+    @cli.client
+    def client(events: Events) -> None:
+        r"""Do it.
+
+        \b
+        this     one thing
+        that     another
+        """
+
+    shown = CliRunner().invoke(cli, ["client", "--help"]).output
+    assert "  this     one thing\n  that     another\n" in shown

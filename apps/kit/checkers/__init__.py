@@ -18,6 +18,7 @@ from apps.kit.checkers.exclusion import fenced, mutual_exclusion, single_leader
 from apps.kit.checkers.linearizability import linearizable
 from apps.kit.checkers.models import Log, Model
 from apps.kit.checkers.order import causal, prefix, same_prefix, total_order
+from apps.kit.checkers.outcomes import outcomes_are_true
 from apps.kit.checkers.queue import Queue
 from apps.kit.checkers.register import Register
 from apps.kit.checkers.sessions import monotonic_reads
@@ -39,6 +40,7 @@ __all__ = [
     "linearizable",
     "monotonic_reads",
     "mutual_exclusion",
+    "outcomes_are_true",
     "prefix",
     "same_prefix",
     "single_leader",
