@@ -106,8 +106,8 @@ class Http:
             connection.request(method, path, body, {**headers, "X-Request-ID": request_id})
             response = connection.getresponse()
             text = response.read(ANSWER_MOST + 1)
-            if len(text) > ANSWER_MOST:
-                raise http.client.HTTPException(f"it is longer than {ANSWER_MOST} bytes")
+            if response.length or len(text) > ANSWER_MOST:  # read(n) does not say what is missing
+                raise http.client.HTTPException(f"it broke off, or is above {ANSWER_MOST} bytes")
         except (OSError, http.client.HTTPException) as error:
             what = str(error) or type(error).__name__
             raise Unknown(f"no answer from {self._server}: {what}") from error
