@@ -80,20 +80,20 @@ def watchers_are_told_in_order(history: History) -> Finding:
 
 def names_are_bound_again(history: History) -> Finding:
     """After each new naming service, the servant bound its name again."""
-    ready: Event | None = None
-    bound: list[Event] = []
+    begun: Event | None = None
+    bound: tuple[Event, ...] = ()
     renewed = 0
     for event in history:
-        if event["event"] == "ready" and event["component"] == "naming":
-            ready = event
-        elif event["event"] == "bound" and ready is not None:
-            bound, ready = [ready, event], None
+        if event["event"] == "begins" and event["component"] == "naming":
+            begun = event
+        elif event["event"] == "bound" and begun is not None:
+            bound, begun = (begun, event), None
             renewed += 1
-    if ready is not None:
-        return Finding(False, "a new naming service was not told the name", (ready,))
+    if begun is not None:
+        return Finding(False, "a new naming service was not told the name", (begun,))
     if not renewed:
         return Finding(None, "the naming service was never a new one")
-    return Finding(True, f"{renewed} new naming services were told the name", tuple(bound))
+    return Finding(True, f"{renewed} new naming services were told the name", bound)
 
 
 def _book(watcher: str) -> Any:

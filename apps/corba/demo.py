@@ -44,13 +44,15 @@ def demo(lab: Lab) -> None:
     lost = lab.run(host, "corba", "client", target, "post", "late", 1, "--timeout", 1)
     status(lab, "who has still to find the ledger is refused", lost, Refused.exit_status)
     lab.restart(naming, NAMING)
-    lab.wait_until(lambda: names_are_bound_again(lab.history()).holds is True, "the name is bound")
+    lab.wait_until(lambda: begun_again(lab), "the name is bound")
     found = lab.run(host, "corba", "client", target, "post", "late", 1)
     status(lab, "a new naming service knows the ledger within a moment", found, 0)
 
-    lab.say("the servant is killed under the calls, paused, and cut off")
+    lab.say("both are killed under the calls, then the servant is paused, and cut off")
+    lab.inject(Kill(naming, NAMING))
     lab.inject(Kill(server, SERVER))
     answered(lab)
+    lab.wait_until(lambda: begun_again(lab), "the name is bound once more")
     with lab.inject(Pause(server, SERVER)):
         paused = lab.run(host, "corba", "client", target, "post", "late", 1, "--timeout", 1)
     status(lab, "a call to a paused servant is unknown", paused, Unknown.exit_status)
@@ -90,6 +92,12 @@ def judge(lab: Lab, *, watched: bool = True) -> None:
     if watched:
         told = watchers_are_told_in_order(history)
         lab.promised("a watcher is told of what was written, in order", told)
+
+
+def begun_again(lab: Lab) -> bool:
+    """Look whether the naming service is ready, and was told the name."""
+    lab.wait_ready(lab.hosts(NAMING)[0], NAMING)
+    return names_are_bound_again(lab.history()).holds is True
 
 
 def status(lab: Lab, claim: str, ended: Finished, wanted: int) -> None:

@@ -61,6 +61,7 @@ class NamingService:
         self._names = Names(start({}), self._listen, LOOK)
         self._place = tempfile.TemporaryDirectory(prefix="omninames-")
         options = [text for k, v in self._options.items() for text in (f"-ORB{k}", str(v))]
+        self._events.emit("begins", knows=0)
         self._daemon = await asyncio.create_subprocess_exec(
             str(PROGRAM),
             *("-start", str(self._listen.port), "-always", "-nohostname"),

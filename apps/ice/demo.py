@@ -82,7 +82,7 @@ def judge(lab: Lab) -> None:
     """State the claims that hold under every fault."""
     history = lab.history()
     lab.promised("every call was executed as its caller was told", greeted_as_told(history))
-    lab.promised("every answer is its own call's", answers_are_theirs(history))
+    lab.promised("every answer is that of its own call", answers_are_theirs(history))
 
 
 def all_greeted(ended: Finished) -> Finding:

@@ -90,7 +90,7 @@ def test_the_completion_status_says_what_is_known(error: Any, known: type[CallFa
 
 
 def event(event: str, t: float = 0.0, **fields: Any) -> dict[str, Any]:
-    return {"event": event, "t": t, "node": "n2", "component": "client", **fields}
+    return {"event": event, "t": t, "node": "n2", "component": "client"} | fields
 
 
 def posted(op: str, outcome: str, *numbers: int) -> list[dict[str, Any]]:
@@ -131,6 +131,13 @@ def test_a_book_that_does_not_add_up_is_caught() -> None:
     for entry in ([2, "a", 1, 3], [3, "a", 1, 2], [2, "b", -1, -1]):
         bad = [*posted("x", "ok", 1), event("executed", call="y", book="b", entries=[entry])]
         assert claims.book_adds_up(bad).holds is False
+
+
+def test_a_name_that_is_not_bound_again_is_caught() -> None:
+    begins = event("begins", component="naming")
+    assert claims.names_are_bound_again([begins, event("bound")]).holds is True
+    assert claims.names_are_bound_again([event("bound"), begins]).holds is False
+    assert claims.names_are_bound_again([event("bound")]).holds is None
 
 
 def test_a_watcher_told_wrongly_is_caught() -> None:
