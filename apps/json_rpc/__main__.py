@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from apps.kit.address import Address
-from apps.kit.cli import Pattern, UrlType, loads, serves_http, typed
+from apps.kit.cli import Misspelt, Pattern, UrlType, converse, loads, serves_http, split, typed
 from apps.kit.events import Events
 from apps.kit.store import state_directory
 from apps.kit.summary import Load
@@ -87,7 +87,7 @@ def client(
     """
     from apps.json_rpc.client import Client
     from apps.json_rpc.load import measure
-    from apps.json_rpc.verbs import Misspelt, asked, converse, do
+    from apps.json_rpc.verbs import asked, do
 
     try:
         if load is not None:
@@ -96,7 +96,7 @@ def client(
             return
         with Client(server, events, timeout=timeout, once=once, rng=random.Random()) as calling:
             if not words:
-                converse(calling, events, typed("> "))
+                converse(events, typed("> "), lambda line: do(calling, events, split(line)))
             else:
                 do(calling, events, words)
     except Misspelt as error:

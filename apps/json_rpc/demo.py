@@ -11,15 +11,13 @@ from typing import Any
 from apps.json_rpc.claims import answers_are_right, examples_answered, money_is_kept
 from apps.kit.checkers.outcomes import outcomes_are_true
 from apps.kit.claims import Finding
-from apps.kit.demo import Lab, Running, Workload, outlast
+from apps.kit.demo import Lab, Running, Workload, answered, outlast
 from apps.kit.faults import Disk, Fault, Link, Partition, Pause
 from apps.kit.history import operations
 from apps.kit.outcome import Refused, Rejected, Unknown
 
 SERVER = "json_rpc_server"
 CLIENT = "json_rpc_client"
-BETWEEN = 40
-"""Requests that are answered before the next fault."""
 TRANSFER = ("transfer", "source=alice", "target=bob")
 
 
@@ -31,12 +29,12 @@ def demo(lab: Lab) -> None:
     lab.promised("the specification's examples, word for word", examples_answered(asked.events))
     loads = start(lab, url, 100, timeout=20)
     lab.say("clients transfer from every client host, and the server is killed under them")
-    answered(lab)
+    answered(lab, SERVER)
     lab.kill(server, SERVER)
-    answered(lab)
+    answered(lab, SERVER)
     lab.restart(server, SERVER)
     with lab.inject(Link((server,), delay=0.05, jitter=0.02)):
-        answered(lab)
+        answered(lab, SERVER)
     ask_in_vain(lab, server, url)
     for load in loads:
         load.stop()
@@ -70,7 +68,7 @@ def ask_in_vain(lab: Lab, server: str, url: str) -> None:
             injected.heal()
         told = asked.stderr.strip() or "it was answered"
         lab.promised(claim, Finding(asked.exit_status == status, told, tuple(asked.events)))
-        answered(lab)
+        answered(lab, SERVER)
 
 
 def look_up(lab: Lab, url: str) -> None:
@@ -113,16 +111,6 @@ def start(lab: Lab, url: str, seconds: float, *, timeout: float) -> list[Running
         lab.start(host, "json_rpc", "client", url, *amount, *ways[number % 2])
         for number, host in enumerate(lab.hosts(CLIENT))
     ]
-
-
-def answered(lab: Lab) -> None:
-    """Wait until the server has answered so many requests more than now."""
-
-    def count() -> int:
-        return len(lab.history(SERVER, "send"))
-
-    enough = count() + BETWEEN
-    lab.wait_until(lambda: count() >= enough, "the clients are answered")
 
 
 WORKLOAD = Workload(play, aims=(SERVER,), clients=(CLIENT,))

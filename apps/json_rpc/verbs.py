@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from apps.json_rpc.client import Asked, Client
+from apps.kit.cli import Misspelt, split
 from apps.kit.events import Events
 from apps.kit.outcome import CallFailed
 
@@ -21,10 +21,6 @@ send TEXT                a message as it is, as in: send '[1,2,3]'
 
 An ARG is JSON, or else a text."""
 _NAMED = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
-
-
-class Misspelt(ValueError):
-    """A line is no call; the text says what is wrong and what would be right."""
 
 
 def asked(words: Sequence[str]) -> Asked:
@@ -50,7 +46,7 @@ def do(client: Client, events: Events, words: Sequence[str]) -> None:
         case ["send", text]:
             events.say(client.post(text) or "(nothing)")
         case ["batch", *lines] if lines:
-            calls = [asked(_split(line)) for line in lines]
+            calls = [asked(split(line)) for line in lines]
             results = client.batch_of(calls)
             for call, result in zip(calls, results, strict=True):
                 events.say(f"{call.method}: {_shown(call, result)}")
@@ -66,27 +62,6 @@ def _raise_worst(results: Sequence[Any]) -> None:
     if failed:
         worst = max(failed, key=lambda failure: failure.exit_status)
         raise type(worst)(f"{len(failed)} of {len(results)} calls failed")
-
-
-def converse(client: Client, events: Events, lines: Iterable[str]) -> None:
-    """Carry out line after line; what fails is said, and the next one comes."""
-    for line in lines:
-        if not line.strip():
-            continue
-        try:
-            do(client, events, _split(line))
-        except Misspelt as error:
-            events.say(str(error))
-        except CallFailed as error:
-            events.say(f"{type(error).__name__.lower()}: {error}")
-
-
-def _split(line: str) -> list[str]:
-    """Split as a shell does."""
-    try:
-        return shlex.split(line)
-    except ValueError as error:
-        raise Misspelt(f"{line!r}: {error}; quote JSON as a shell would have it") from None
 
 
 def _value(text: str) -> Any:

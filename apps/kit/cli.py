@@ -13,10 +13,11 @@ import functools
 import inspect
 import io
 import math
+import shlex
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import click
@@ -274,6 +275,31 @@ def loads(function: F) -> F:
     ):
         collected = option(collected)
     return cast("F", collected)
+
+
+class Misspelt(ValueError):
+    """What a person typed is no command; the text says what is wrong and what would be right."""
+
+
+def split(line: str) -> list[str]:
+    """Split a line into words as a shell does; Misspelt."""
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        raise Misspelt(f"{line!r}: {error}; quote as in a shell") from None
+
+
+def converse(events: Events, lines: Iterable[str], do: Callable[[str], None]) -> None:
+    """Do line after line; what is misspelt or fails is said, and the next one comes."""
+    for line in lines:
+        if not line.strip():
+            continue
+        try:
+            do(line)
+        except Misspelt as error:
+            events.say(str(error))
+        except CallFailed as error:
+            events.say(f"{type(error).__name__.lower()}: {error}")
 
 
 def typed(prompt: str) -> Iterator[str]:

@@ -159,6 +159,16 @@ def outlast(lab: Lab, clients: Iterable[Running]) -> list[Finished]:
     return ended
 
 
+def answered(lab: Lab, component: str, more: int = 40) -> None:
+    """Wait until the servers of a component have answered so many requests more than now."""
+
+    def count() -> int:
+        return len(lab.history(component, "send"))
+
+    enough = count() + more
+    lab.wait_until(lambda: count() >= enough, "the clients are answered")
+
+
 @dataclass(frozen=True, slots=True)
 class Workload:
     """What goes on while a schedule of faults does: `run-demo --nemesis`, the fault matrix."""

@@ -7,10 +7,8 @@ key, a change with the version that it was made from.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from apps.kit.claims import Finding
-from apps.kit.demo import Lab, Running, Workload, outlast
+from apps.kit.demo import Lab, Running, Workload, answered, outlast
 from apps.kit.faults import Disk, Fault, Kill, Partition, Pause
 from apps.kit.history import operations
 from apps.kit.outcome import Refused, Rejected, Unknown
@@ -27,8 +25,6 @@ from apps.rest_api.versions import items_are_linearizable
 
 SERVER = "rest_api_server"
 CLIENT = "rest_api_client"
-BETWEEN = 40
-"""Requests that are answered before the next fault."""
 A_NUT = '{"name": "nut"}'
 
 
@@ -37,15 +33,15 @@ def demo(lab: Lab) -> None:
     server, url = server_of(lab)
     loads = start(lab, url, "--for", 100, "--timeout", 30)
     lab.say("clients write from every client host, and the server is killed under them")
-    answered(lab)
+    answered(lab, SERVER)
     lab.inject(Kill(server, SERVER))
-    answered(lab)
+    answered(lab, SERVER)
     ask_in_vain(lab, server, url)
     lab.say("its disk forgets what was not synced, and it is killed once more")
     with lab.inject(Disk(server, SERVER, forgets=True)):
-        answered(lab)
+        answered(lab, SERVER)
         lab.inject(Kill(server, SERVER))
-        answered(lab)
+        answered(lab, SERVER)
     ended = [load.stop() for load in loads]
     lab.promised(
         "an operation that is repeated safely gets its outcome in the end",
@@ -83,7 +79,7 @@ def ask_in_vain(lab: Lab, server: str, url: str) -> None:
             asked = lab.run(host, "rest_api", "client", url, "create", A_NUT, "--timeout", 2)
         told = asked.stderr.strip() or "it was answered"
         lab.promised(claim, Finding(asked.exit_status == status, told, tuple(asked.events)))
-        answered(lab)
+        answered(lab, SERVER)
 
 
 def look_up(lab: Lab, url: str) -> None:
@@ -112,17 +108,6 @@ def start(lab: Lab, url: str, *options: object) -> list[Running]:
     """Start clients on every client host."""
     amount = (*options, "--callers", 4, "--think", 0.1, "--seed", lab.seed)
     return [lab.start(host, "rest_api", "client", url, *amount) for host in lab.hosts(CLIENT)]
-
-
-def answered(lab: Lab) -> None:
-    """Wait until the server has answered so many requests more than now."""
-
-    def count() -> int:
-        return len(lab.history(SERVER, "send"))
-
-    before = count()
-    enough: Callable[[], bool] = lambda: count() >= before + BETWEEN  # noqa: E731
-    lab.wait_until(enough, "the clients are answered")
 
 
 WORKLOAD = Workload(play, aims=(SERVER,))

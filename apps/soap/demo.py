@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from apps.kit.claims import Finding
-from apps.kit.demo import Lab, Running, Workload, outlast
+from apps.kit.demo import Lab, Running, Workload, answered, outlast
 from apps.kit.faults import Disk, Fault, Link, Partition, Pause
 from apps.kit.history import operations
 from apps.kit.outcome import Refused, Rejected, Unknown
@@ -17,8 +17,6 @@ from apps.soap.claims import answers_are_right, orders_are_true
 
 SERVER = "soap_server"
 CLIENT = "soap_client"
-BETWEEN = 40
-"""Requests that are answered before the next fault."""
 
 
 def demo(lab: Lab) -> None:
@@ -26,12 +24,12 @@ def demo(lab: Lab) -> None:
     server, url = server_of(lab)
     loads = start(lab, url, 100, timeout=20)
     lab.say("clients order from every client host, and the server is killed under them")
-    answered(lab)
+    answered(lab, SERVER)
     lab.kill(server, SERVER)
-    answered(lab)
+    answered(lab, SERVER)
     lab.restart(server, SERVER)
     with lab.inject(Link((server,), delay=0.05, jitter=0.02)):
-        answered(lab)
+        answered(lab, SERVER)
     ask_in_vain(lab, server, url)
     for load in loads:
         load.stop()
@@ -69,7 +67,7 @@ def ask_in_vain(lab: Lab, server: str, url: str) -> None:
             injected.heal()
         told = asked.stderr.strip() or "it was answered"
         lab.promised(claim, Finding(asked.exit_status == status, told, tuple(asked.events)))
-        answered(lab)
+        answered(lab, SERVER)
 
 
 def look_up(lab: Lab, url: str) -> None:
@@ -109,16 +107,6 @@ def start(lab: Lab, url: str, seconds: float, *, timeout: float) -> list[Running
         lab.start(host, "soap", "client", url, *amount, *ways[number % 2])
         for number, host in enumerate(lab.hosts(CLIENT))
     ]
-
-
-def answered(lab: Lab) -> None:
-    """Wait until the server has answered so many requests more than now."""
-
-    def count() -> int:
-        return len(lab.history(SERVER, "send"))
-
-    enough = count() + BETWEEN
-    lab.wait_until(lambda: count() >= enough, "the clients are answered")
 
 
 WORKLOAD = Workload(play, aims=(SERVER,), clients=(CLIENT,))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from apps.kit.cli import Misspelt
 from apps.kit.events import Events
-from apps.kit.outcome import CallFailed
 from apps.soap.client import Client
 
 USAGE = """\
@@ -17,10 +16,6 @@ catalogue                            what there is to buy
 quote ARTICLE=N...                   what it would cost, as in: quote bolt=3 nut=2
 order CUSTOMER ARTICLE=N... [key=K]  order it, once for each key
 orders [AFTER]                       what was ordered, or what was ordered after a number"""
-
-
-class Misspelt(ValueError):
-    """A line is no command; the text says what is wrong and what would be right."""
 
 
 def do(client: Client, events: Events, words: Sequence[str]) -> None:
@@ -50,26 +45,6 @@ def operands(words: Sequence[str]) -> tuple[int, int]:
         case ["add", first, second]:
             return _whole(first), _whole(second)
     raise Misspelt("what is made again and again is `add A B`, or without words a mix of calls")
-
-
-def converse(client: Client, events: Events, lines: Iterable[str]) -> None:
-    """Carry out line after line; what fails is said, and the next one comes."""
-    for line in lines:
-        if not line.strip():
-            continue
-        try:
-            do(client, events, _split(line))
-        except Misspelt as error:
-            events.say(str(error))
-        except CallFailed as error:
-            events.say(f"{type(error).__name__.lower()}: {error}")
-
-
-def _split(line: str) -> list[str]:
-    try:
-        return shlex.split(line)
-    except ValueError as error:
-        raise Misspelt(f"{line!r}: {error}") from None
 
 
 def _whole(text: str) -> int:

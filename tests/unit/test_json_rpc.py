@@ -18,9 +18,10 @@ from apps.json_rpc.core import Call, Invalid, Malformed, call_of, parsed
 from apps.json_rpc.endpoint import Endpoint
 from apps.json_rpc.examples import EXAMPLES, Example
 from apps.json_rpc.methods import OPENING, registry
-from apps.json_rpc.verbs import Misspelt, asked
+from apps.json_rpc.verbs import asked
 from apps.kit.checkers.outcomes import outcomes_are_true
 from apps.kit.claims import Event
+from apps.kit.cli import Misspelt
 from apps.kit.ledger import Ledger
 
 

@@ -234,7 +234,7 @@ def test_the_command_line_says_what_happened(started: Callable[..., Unit]) -> No
     talk = run(typed='sum 1 2\n\nfly\nsum "1\nsend []\n')
     assert talk[0] == 0
     assert "3\nrejected: -32601" in talk[1]
-    assert "quote JSON" in talk[1]
+    assert "quote as in a shell" in talk[1]
     assert "-32600" in talk[1]
     assert "OTHERWISE" not in run(command="examples")[1]
     assert "alice to bob: 7" in run(command="statement")[1]

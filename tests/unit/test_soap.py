@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.kit.address import Address
+from apps.kit.cli import Misspelt
 from apps.kit.events import Events
 from apps.kit.wsgi import Serving, Wsgi
 from apps.soap.claims import answers_are_right, orders_are_true
@@ -31,7 +32,7 @@ from apps.soap.envelope import (
 )
 from apps.soap.server import Operations
 from apps.soap.shop import STOCK, price
-from apps.soap.verbs import Misspelt, operands
+from apps.soap.verbs import operands
 
 ADD = written("add", {"first": 2, "second": 3})
 LINES = {"OrderLine": [{"article": "bolt", "quantity": 3}, {"article": "nut", "quantity": 2}]}
