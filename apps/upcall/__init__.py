@@ -1,0 +1,1 @@
+"""Upcalls: clients register a callback, and the server calls up each event to each, once."""
