@@ -7,12 +7,12 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import click
 
-from benchmarks import boot, checkers, deploys, faults, pages, report, rest, sockets
+from benchmarks import boot, calls, checkers, deploys, faults, pages, plot, report, rest, sockets
 from benchmarks.figures import Figure, Tell
 from benchmarks.machine import circumstances
 from benchmarks.stand import Stand
@@ -26,6 +26,8 @@ class Part:
 
     measure: Callable[[Stand, int, Tell], Iterator[Figure]]
     programs: tuple[str, ...] = ()
+    publish: Callable[[Mapping[str, str], Sequence[Figure]], None] | None = None
+    """Writes a page of its own, whenever it was measured to its end."""
 
 
 PARTS = {
@@ -35,6 +37,7 @@ PARTS = {
     "deploy": Part(deploys.deploy),
     "sockets": Part(sockets.sockets, ("sockperf",)),
     "rest": Part(rest.rest, ("wrk",)),
+    "calls": Part(calls.calls, publish=plot.publish),
     "faults": Part(faults.faults, ("sockperf",)),
     "checkers": Part(checkers.judging),
     "report": Part(pages.pages, ("chromium",)),
@@ -50,7 +53,8 @@ PARTS = {
 def main(only: str | None, runs: int, *, as_json: bool) -> None:
     """Measure the lab beside the field's own tools, and print a table.
 
-    A whole measurement is written into benchmarks/README.md as well; one with --only is not.
+    A whole measurement is written into benchmarks/README.md as well; one with --only is not. The
+    part `calls` draws docs/remote-calls.svg, and writes its table into the page beside it.
     """
     chosen = _chosen(only)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: tidy up and end
@@ -75,6 +79,9 @@ def main(only: str | None, runs: int, *, as_json: bool) -> None:
         report.show(on, found)
     if status == 0 and not only:
         report.write(on, found)
+    for part in chosen if status == 0 else ():
+        if (publish := PARTS[part].publish) is not None:
+            publish(on, found)
     sys.exit(status)
 
 

@@ -55,8 +55,17 @@ class Tools:
 class Serving:
     """A server under way on a host."""
 
-    def __init__(self, remote: Remote, started: Started, port: int, *, tcp: bool) -> None:
-        """Wait until it listens; LabError if it does not."""
+    def __init__(
+        self,
+        remote: Remote,
+        started: Started,
+        port: int,
+        *,
+        tcp: bool,
+        pid: str = f"{_THERE}/pid",
+    ) -> None:
+        """Wait until it listens; LabError if it does not. Its process is in the file `pid`."""
+        self._pid = pid
         self._remote = remote
         self._started = started
         listening = f"ss --no-header --numeric --listening {'--tcp' if tcp else '--udp'}"
@@ -68,7 +77,7 @@ class Serving:
 
     def stop(self) -> str:
         """End it as Ctrl-C would; give what it printed."""
-        self._remote.must(self._started.host, f"kill -INT $(cat {_THERE}/pid)")
+        self._remote.must(self._started.host, f"kill -INT $(cat {self._pid})")
         return self._started.wait().stdout
 
 

@@ -71,23 +71,25 @@ def client(
     delete ID          it goes
 
     Without a verb, converse: a verb a line, Ctrl-D ends it. A change goes to the version that was
-    seen last: in a conversation that is the one shown, else the current one is read first.
+    seen last: in a conversation that is the one shown, else the current one is read first. With
+    --count or --for, do that again and again, or a mix of everything.
     """
     from apps.rest_api.client import Items
     from apps.rest_api.load import measure
     from apps.rest_api.verbs import Misspelt, converse, do
 
-    if load is not None:
-        asyncio.run(measure(server, events, load, patience=timeout))
-        return
-    with Items(server, events, timeout=timeout, rng=random.Random()) as items:
-        if not words:
-            converse(items, events, typed("> "))
+    line = " ".join(words)
+    try:
+        if load is not None:
+            asyncio.run(measure(server, events, load, line or None, patience=timeout))
             return
-        try:
-            do(items, events, " ".join(words))
-        except Misspelt as error:
-            raise click.UsageError(str(error)) from error
+        with Items(server, events, timeout=timeout, rng=random.Random()) as items:
+            if not words:
+                converse(items, events, typed("> "))
+                return
+            do(items, events, line)
+    except Misspelt as error:
+        raise click.UsageError(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from apps.kit.address import Address
@@ -12,16 +13,24 @@ from apps.kit.events import Events
 from apps.kit.outcome import CallFailed, Rejected
 from apps.kit.summary import Load, Threaded, crowd
 from apps.rest_api.client import Item, Items, content_of
+from apps.rest_api.verbs import do
 
 
-async def measure(server: Address, events: Events, load: Load, *, patience: float) -> None:
-    """Let a crowd of callers work, and sum up; `patience` is seconds per operation."""
+async def measure(
+    server: Address, events: Events, load: Load, line: str | None, *, patience: float
+) -> None:
+    """Let a crowd of callers do what a line says, or a mix, and sum up.
+
+    `patience` is seconds per operation.
+    """
 
     def connect(rng: random.Random) -> _Caller:
         return _Caller(Items(server, events, timeout=patience, rng=rng), events)
 
     async def ask(caller: _Caller, rng: random.Random) -> None:
-        await caller.run(lambda: caller.work(rng))
+        await caller.run(
+            (lambda: do(caller.client, events, line)) if line else partial(caller.work, rng)
+        )
 
     await crowd(events, connect, ask, load)
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks import report, rest, sockets
+from benchmarks import calls, floors, plot, report, rest, sockets
 from benchmarks.commands import timed
 from benchmarks.figures import Figure, Peer, Traffic, compared, number
 from benchmarks.tools import must_match
-from lab.catalogue import ROOT
+from lab.catalogue import ROOT, patterns
 from lab.errors import LabError
+from tests.conftest import eventually
+from tests.loopback import free_port
 
 BOOT = Figure("six", "up", "s", (3.0, 2.0, 7.0), aim=2.5, peer=Peer("Mininet", (0.5, 1.5, 1.0)))
 
@@ -104,6 +108,62 @@ def test_the_table_replaces_what_stood_between_the_markers(tmp_path: Path) -> No
     assert text.endswith(rest_of_it.partition(report._END)[2])
     assert text.count("| up | 3 s | ≤ 2.5 s, missed | Mininet | 1 s | 3 times |") == 1
     assert "- machine: a big one" in text
+
+
+CALLS = [
+    figure
+    for name, ours, floor in (
+        ("soap", Traffic(300, 12, 90), 1000),
+        ("a<b", Traffic(9000, 0.5, 3), 2e4),
+    )
+    for figure in compared("calls", name, [ours], ("bare", [Traffic(floor, 0.1, 1)]), "a call")
+]
+
+
+def test_the_calls_are_drawn_the_fastest_first(tmp_path: Path) -> None:
+    plot.draw(CALLS, tmp_path / "plot.svg")
+    drawn = ET.parse(tmp_path / "plot.svg")
+    texts = [element.text for element in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts.index("a<b") < texts.index("soap")
+    assert {"9,000", "300", "20,000", "calls a second", "ms a call"} <= set(texts)
+    places = [
+        float(element.attrib["cx"]) for element in drawn.iter("{http://www.w3.org/2000/svg}circle")
+    ]
+    assert all(0 < place < plot._WIDTH for place in places)
+
+
+def test_the_page_of_the_calls_has_room_for_them(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    shutil.copy(plot.PAGE, page)
+    report.write({}, CALLS, page)
+    assert "| soap, rate | 300 /s |" in page.read_text()
+    assert plot.PLOT.name in page.read_text()
+
+
+def test_every_style_is_a_pattern_and_has_a_floor() -> None:
+    commands = {pattern.name: pattern.commands for pattern in patterns()}
+    for style in calls.STYLES:
+        assert style.words.split()[0] in commands[style.pattern].commands
+        assert style.asks in commands[style.pattern].components
+        assert style.floor in calls._FLOORS
+
+
+@pytest.mark.parametrize("kind", ["tcp", "http"])
+def test_a_floor_answers_its_calls(kind: str) -> None:
+    port = free_port()
+    command = [sys.executable, "floors.py", "serve", kind, "127.0.0.1", str(port)]
+    process = subprocess.Popen(command, cwd=Path(floors.__file__).parent)
+    try:
+        eventually(lambda: _listens(port), "it listens")
+        assert floors.measure(kind, "127.0.0.1", port, callers=2, seconds=0.2)["rate"] > 0
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_a_readme_without_markers_stays_as_it_is(tmp_path: Path) -> None:
