@@ -7,6 +7,7 @@ called. What does not fit the buffer is dropped: cores repeat what matters, and 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -40,6 +41,7 @@ class Channel:
         idle: float,
     ) -> None:
         """`idle` is seconds without a line; ConnectionResetError if the peer is gone already."""
+        self._reader = reader
         self._writer = writer
         self._framing = Lines(LONGEST)
         self._frames = FrameStream(reader, self._framing, idle)
@@ -69,6 +71,19 @@ class Channel:
         self._trace.send(len(data))
         self._writer.write(line)
         return True
+
+    async def refuse(self, why: str) -> None:
+        """Say what was wrong, and let the peer read that: closing at once could take it back.
+
+        A socket closed with unread bytes in it sends a reset (`apps.posix_sockets` shows more).
+        """
+        self.say({"error": why})
+        self._writer.write_eof()
+        with contextlib.suppress(TimeoutError, OSError):
+            async with asyncio.timeout(_GOODBYE):
+                while await self._reader.read(LONGEST):
+                    continue
+        self.abort()
 
     def abort(self) -> None:
         """Cut it off."""

@@ -8,6 +8,7 @@ stranger cannot have the server dial a third party.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import re
 from collections import deque
@@ -95,8 +96,7 @@ class UpcallServer:
         self._tasks.add(task)
         try:
             if busy:
-                channel.say({"error": f"busy: {self._most} are connected"})
-                await channel.close()
+                await channel.refuse(f"busy: {self._most} are connected")
             else:
                 await self.converse(channel)
         except asyncio.CancelledError:
@@ -112,8 +112,8 @@ class UpcallServer:
                 self._take(channel, message)
         except (BadLine, FrameError, TimeoutError) as error:
             self._events.bounded("peer_error", peer=channel.peer, error=str(error))
-            channel.say({"error": str(error)})
-            await channel.close()
+            with contextlib.suppress(OSError):
+                await channel.refuse(str(error))
         except OSError:
             pass  # it is gone
         finally:
