@@ -5,10 +5,8 @@ The wrong ones run on the server's host beside it, and are met from another host
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from apps.kit.claims import Finding
-from apps.kit.demo import Lab, Workload, outlast
+from apps.kit.demo import Lab, Workload, answered, outlast
 from apps.kit.faults import Kill, Link, Pause, Reset
 from apps.kit.history import messages, operations
 from apps.kit.outcome import Refused, Unknown
@@ -91,7 +89,7 @@ def break_it(lab: Lab, server: str, target: str) -> None:
     amount = ("--for", 4, "--callers", 4, "--think", 0.05, "--timeout", 2, "--seed", lab.seed)
     crowds = [lab.start(host, P, "client", target, *amount) for host in lab.hosts(CLIENT)]
     for fault in (Reset(server, tuple(lab.hosts(CLIENT))), Kill(server, SERVER)):
-        lab.wait_until(answers(lab), "the crowds are answered")
+        answered(lab, SERVER)
         lab.inject(fault)
     for crowd in crowds:
         crowd.wait()
@@ -141,12 +139,6 @@ def meet_the_wrong(lab: Lab, server: str) -> None:
         met.append(lab.start(host, P, "meet", name, at))
     for running in met:
         running.wait()
-
-
-def answers(lab: Lab) -> Callable[[], bool]:
-    """Give whether the server has answered more calls than now."""
-    before = len(lab.history(SERVER, "send"))
-    return lambda: len(lab.history(SERVER, "send")) > before
 
 
 def target_of(lab: Lab) -> str:
