@@ -122,7 +122,7 @@ def listen(
     name = f"{events.node}-{os.getpid()}"
     called = asking.callback(events, delay=delay, reply=reply)
     one = Subscriber(server, name, topic, called, events, back=_back(back))
-    asyncio.run(asking.listen(one, seconds=seconds, patience=timeout))
+    asyncio.run(asking.listen(one, events, seconds=seconds, patience=timeout))
 
 
 @cli.client

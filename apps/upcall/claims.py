@@ -41,7 +41,7 @@ def _as_messages(
         f"{op.op}@{subscription}": op
         for op in published.values()
         for subscription in (op.result or {}).get("told", ())
-        if subscription.partition(".")[0] not in dark
+        if subscription.partition("/")[0] not in dark
     }
     for id_, op in owed.items():
         ends = op.completed or op.invoked
@@ -103,7 +103,7 @@ def others_undisturbed(history: History, troubled: set[str], since: float, until
     """Nobody but these hosts was evicted meanwhile, and the others were called."""
     during = [event for event in history if since <= event["t"] <= until]
     for event in during:
-        name = event.get("subscription", "").partition(".")[0].partition("-")[0]
+        name = event.get("subscription", "").partition("/")[0]
         if event["event"] == "evicted" and name not in troubled:
             return Finding(False, f"{name} was evicted, too: {event['why']}", (event,))
     called = [e for e in during if e["event"] == "called" and e["node"] not in troubled]
@@ -150,6 +150,6 @@ def told_to_all(history: History, names: set[str]) -> Finding:
     if not published:
         return Finding(None, "nothing was published")
     result = published[-1].result or {"told": [], "missed": []}
-    told = {name.partition(".")[0] for name in result["told"]}
+    told = {name.partition("/")[0] for name in result["told"]}
     detail = f"told: {', '.join(sorted(told)) or 'nobody'}; missed: {len(result['missed'])}"
     return Finding(names <= told and not result["missed"], detail, published[-1].events)

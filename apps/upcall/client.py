@@ -118,13 +118,16 @@ async def status(server: Address, events: Events, *, patience: float) -> None:
         events.say("nobody is subscribed")
 
 
-async def listen(subscriber: Subscriber, *, seconds: float | None, patience: float) -> None:
+async def listen(
+    subscriber: Subscriber, events: Events, *, seconds: float | None, patience: float
+) -> None:
     """Be called up until interrupted (Ctrl-C, SIGTERM), or for so long."""
     over, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, over.set)
     async with subscriber:
         await subscriber.registered(patience)
+        events.say(f"registered as {subscriber.subscription}; Ctrl-C ends it")
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(over.wait(), seconds)
 

@@ -189,7 +189,7 @@ class Registry:
                 why = f"{self._bounds.subscriptions} are subscribed"
                 yield Send(sender, {"kind": "refused", "attempt": attempt, "why": why})
                 return
-            id_ = f"{sender}.{self._life}.{next(self._numbers)}"
+            id_ = f"{sender}/{self._life}.{next(self._numbers)}"
             known = Subscription(id_, sender, session, topic, attempt, now)
             self._subscriptions[id_] = self._by_name[sender] = known
             yield Emit("subscribed", {"subscription": id_, "topic": topic})

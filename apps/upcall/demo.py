@@ -11,7 +11,7 @@ from collections.abc import Callable
 from apps.kit.claims import Event
 from apps.kit.demo import Lab, Running, Workload, outlast
 from apps.kit.faults import Kill, Partition, Pause
-from apps.kit.history import operations
+from apps.kit.history import messages, operations
 from apps.upcall.claims import (
     PUBLISH,
     called_back_in,
@@ -52,6 +52,8 @@ def play(lab: Lab, seconds: float) -> None:
     judge(lab)
     outcomes = operations(lab.history(), PUBLISH)
     lab.figure("lost", sum(op.outcome != "ok" for op in outcomes))
+    upcalls = messages(lab.history(), sent=(), received="called", id_=upcall_of)
+    lab.figure("duplicated", sum(upcall.copies for upcall in upcalls))
 
 
 def judge(lab: Lab) -> None:
@@ -139,12 +141,17 @@ def registered(lab: Lab) -> set[str]:
     asked = lab.run(lab.hosts(CLIENT)[0], P, "status", target_of(lab))
     told = [event for event in asked.events if event["event"] == "status"]
     subscriptions = told[-1]["subscriptions"] if told else ()
-    return {one["subscription"].partition(".")[0] for one in subscriptions}
+    return {one["subscription"].partition("/")[0] for one in subscriptions}
 
 
 def more(found: Callable[[], list[Event]], before: int) -> Callable[[], bool]:
     """Give whether there are more of these events than before."""
     return lambda: len(found()) > before
+
+
+def upcall_of(called: Event) -> tuple[str, str]:
+    """Name an upcall by its event and its subscription."""
+    return called["id"], called["subscription"]
 
 
 def calls(lab: Lab) -> list[Event]:
@@ -155,7 +162,7 @@ def calls(lab: Lab) -> list[Event]:
 def ends(lab: Lab, host: str) -> list[Event]:
     """Give the evictions of a host's unit."""
     evicted = lab.history(SERVER, "evicted")
-    return [event for event in evicted if event["subscription"].startswith(f"{host}.")]
+    return [event for event in evicted if event["subscription"].startswith(f"{host}/")]
 
 
 def target_of(lab: Lab) -> str:

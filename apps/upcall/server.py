@@ -28,7 +28,7 @@ DIAL = 2.0
 """Seconds that a client has to accept a connection."""
 _HELD = 64
 """Messages that wait while the server dials."""
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class UpcallServer:
@@ -135,7 +135,9 @@ class UpcallServer:
         elif self._introduced(channel, message):
             self._perform(self._registry.receive(now, channel.name, message))
         else:
-            channel.say({"error": "register first, with a name of letters, digits, _ and -"})
+            channel.say(
+                {"error": "register first, with a name of letters, digits and any of . _ -"}
+            )
 
     def _introduced(self, channel: Channel, message: Message) -> bool:
         """Whether it is known whose channel this is; a registration says so, and how to call."""

@@ -25,7 +25,7 @@ def registered(host: Any, server: str) -> set[str]:
     """Ask who is subscribed to the units' topic."""
     told = json.loads(host.check_output(f"{CLIENT} status %s --json", server).splitlines()[-1])
     return {
-        one["subscription"].partition(".")[0]
+        one["subscription"].partition("/")[0]
         for one in told["subscriptions"]
         if one["topic"] == "news"
     }
@@ -35,7 +35,7 @@ def test_every_unit_is_told(host: Any, server: str, inventory: Inventory) -> Non
     names = set(inventory.groups["upcall_subscriber"])
     eventually(lambda: names <= registered(host, server), "every unit registered")
     said = host.check_output(f"{CLIENT} publish %s hello", server)
-    assert names <= {word.partition(".")[0] for word in said.split()}
+    assert names <= {word.partition("/")[0] for word in said.split()}
 
 
 def test_nc_publishes(host: Any, server: str) -> None:

@@ -127,7 +127,7 @@ def all_is_told_when_calm(history: History) -> Finding:
         elif event["event"] in {"ok", "fail", "unknown"} and event["op"] in asked:
             del asked[event["op"]]
             result: Any = event["value"]
-            names = {name.partition(".")[0] for name in result["told"]} if result else set()
+            names = {name.partition("/")[0] for name in result["told"]} if result else set()
             if event["event"] != "ok" or result["missed"] or names != set(CLIENTS):
                 return Finding(False, f"told to {sorted(names)}: {result}", (event,))
             judged += 1
@@ -209,8 +209,8 @@ def test_a_client_that_is_cut_off_costs_the_others_nothing() -> None:
     body = {"f": "publish", "id": "e1", "topic": "news", "value": ""}
     world.request(SERVER, body, after=6.0, then=told.append)
     world.run(12.0)
-    assert [name.partition(".")[0] for name in told[0].value["told"]] == ["n2", "n3"]
-    assert [name.partition(".")[0] for name in told[0].value["missed"]] == ["n1"]
+    assert [name.partition("/")[0] for name in told[0].value["told"]] == ["n2", "n3"]
+    assert [name.partition("/")[0] for name in told[0].value["missed"]] == ["n1"]
 
 
 def test_no_message_of_a_stranger_breaks_the_registry() -> None:

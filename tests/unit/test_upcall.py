@@ -383,15 +383,15 @@ def event(name: str, **fields: Any) -> Event:
 
 
 HISTORY = [
-    event("registered", subscription="n1.1"),
+    event("registered", subscription="n1/1"),
     event("invoke", op="a", f="publish", value="x"),
     event("accepted", id="a", node="hub"),
-    event("called", id="a", subscription="n1.1", seq=1),
-    event("ok", op="a", f="publish", value={"told": ["n1.1"], "missed": []}),
+    event("called", id="a", subscription="n1/1", seq=1),
+    event("ok", op="a", f="publish", value={"told": ["n1/1"], "missed": []}),
     event("invoke", op="b", f="publish", value="y"),
     event("accepted", id="b", node="hub"),
-    event("called", id="b", subscription="n1.1", seq=2),
-    event("ok", op="b", f="publish", value={"told": ["n1.1"], "missed": []}),
+    event("called", id="b", subscription="n1/1", seq=2),
+    event("ok", op="b", f="publish", value={"told": ["n1/1"], "missed": []}),
 ]
 Tamper = Callable[[list[Event]], list[Event]]
 
@@ -407,7 +407,7 @@ def test_claims_hold_of_what_is_well() -> None:
     [
         (delivered_once, lambda h: [*h, h[3]]),
         (delivered_once, lambda h: h[:3] + h[4:]),
-        (delivered_once, lambda h: [*h, event("called", id="c", subscription="n1.1", seq=3)]),
+        (delivered_once, lambda h: [*h, event("called", id="c", subscription="n1/1", seq=3)]),
         (delivered_once, lambda h: [*h[:4], event("fail", op="a", f="publish", value="x")]),
         (in_order, lambda h: h[:3] + h[4:]),
         (in_order, lambda h: [*h[5:7], *h[:5], *h[7:]]),
@@ -423,7 +423,7 @@ def test_a_subscription_may_be_older_than_its_history() -> None:
 
 
 def test_an_eviction_out_of_time_is_caught() -> None:
-    late = event("evicted", subscription="n1.1", why="silent", waited=9.0, bound=2.25)
+    late = event("evicted", subscription="n1/1", why="silent", waited=9.0, bound=2.25)
     assert evicted_in_time([late]).holds is False
     assert evicted_in_time([{**late, "waited": 2.1}]).holds
     assert others_undisturbed([late], {"n2"}, 0, 2).holds is False
