@@ -7,6 +7,7 @@ each. EINTR is Python's business (PEP 475), EAGAIN ours.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import selectors
 import signal
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from apps.kit.address import Address
 from apps.kit.events import Events
@@ -57,7 +59,7 @@ class Server:
         self._open: set[Connection] = set()
         self._stopping = False
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         with contextlib.ExitStack() as opened:
             opened.callback(self._selector.close)
             self._acceptors = []
@@ -82,10 +84,10 @@ class Server:
         """Serve until SIGTERM or SIGINT, then let the answers that are owed get out."""
         interval = watchdog_interval()
         fed = checked = time.monotonic()
-        drained = float("inf")
+        drained = math.inf  # until when answers may get out, once it stops
         self._events.emit("ready", pid=os.getpid())
         notify("READY=1")
-        while time.monotonic() < drained and not (self._stopping and not self._open):
+        while drained == math.inf or (self._open and time.monotonic() < drained):
             for key, mask in self._selector.select(TURN):
                 key.data(mask, time.monotonic())
             now = time.monotonic()
@@ -95,7 +97,7 @@ class Server:
             if now - checked >= TURN:
                 self._expire(now)
                 checked = now
-            if self._stopping and drained == float("inf"):
+            if self._stopping and drained == math.inf:
                 drained = now + DRAIN
                 self._drain(now)
         self._events.emit("stopped")
