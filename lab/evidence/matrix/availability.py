@@ -45,7 +45,8 @@ def measure(history: History, seconds: float = float("inf")) -> Availability | N
     """Measure it; None if no operation was asked. A history without a fault is measured whole.
 
     Operations that were asked later than so many seconds after the injection are no part of the
-    workload any more: they only show that it recovered.
+    workload any more: they only show that it recovered. Without a fault that counts from the first
+    one on: units that ask by themselves have something under way whenever one looks.
     """
     events = list(history)
     asked = _asked(events)
@@ -57,7 +58,8 @@ def measure(history: History, seconds: float = float("inf")) -> Availability | N
     slow = max(FLOOR, TIMES * max((op.lasted for op in before), default=0.0))
     quiet = max(FLOOR, TIMES * _longest_silence(before, min(op.start for op in asked)))
     if injected == -float("inf"):  # nothing to compare with, and nothing to recover from
-        since, slow, quiet = asked, float("inf"), float("inf")
+        last = min(op.start for op in asked) + seconds
+        since, slow, quiet = [op for op in asked if op.start <= last], float("inf"), float("inf")
     disturbed = [op for op in since if not op.well or op.lasted > slow]
     silence = _longest_silence(since, injected)
     return Availability(
