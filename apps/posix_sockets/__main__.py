@@ -11,6 +11,7 @@ import click
 from apps.kit.address import Address
 from apps.kit.cli import AddressType, Pattern, listens, loads, typed
 from apps.kit.events import Events
+from apps.kit.outcome import Refused, Unknown
 from apps.kit.store import state_directory
 from apps.kit.summary import Load
 from apps.posix_sockets import client as asking
@@ -121,7 +122,10 @@ def peer(events: Events, *, server: Address | Path, name: str, timeout: float) -
 @click.argument("listen", type=AT)
 def wrong(events: Events, *, name: str, listen: Address) -> None:
     """Run a wrong server at LISTEN, for one who meets it."""
-    wrong_one(name).serve(listen, events)
+    try:
+        wrong_one(name).serve(listen, events)
+    except OSError as error:
+        raise Refused(f"{listen}: {error}") from error
 
 
 @cli.client
@@ -129,7 +133,10 @@ def wrong(events: Events, *, name: str, listen: Address) -> None:
 @click.argument("server", type=AT)
 def meet(events: Events, *, name: str, server: Address) -> None:
     """Meet the wrong server at SERVER, and see what it loses."""
-    wrong_one(name).provoke(server, events)
+    try:
+        wrong_one(name).provoke(server, events)
+    except OSError as error:
+        raise Unknown(f"{server}: {error}") from error
 
 
 if __name__ == "__main__":

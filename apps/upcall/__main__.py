@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+from collections.abc import Coroutine
 
 import click
 
@@ -12,6 +13,7 @@ from apps.kit.address import Address
 from apps.kit.cli import AddressType, Pattern, listens, loads, typed
 from apps.kit.events import Events
 from apps.kit.lifecycle import run_service
+from apps.kit.outcome import Refused
 from apps.kit.summary import Load
 from apps.upcall import client as asking
 from apps.upcall.core import Bounds, Registry
@@ -122,7 +124,7 @@ def listen(
     name = f"{events.node}-{os.getpid()}"
     called = asking.callback(events, delay=delay, reply=reply)
     one = Subscriber(server, name, topic, called, events, back=_back(back))
-    asyncio.run(asking.listen(one, events, seconds=seconds, patience=timeout))
+    _run(asking.listen(one, events, seconds=seconds, patience=timeout))
 
 
 @cli.client
@@ -159,7 +161,7 @@ def roundtrip(
 ) -> None:
     """Register with SERVER, publish to ourselves, and measure until the upcall was answered."""
     load = load or Load(count=1)
-    asyncio.run(asking.roundtrips(server, events, load, patience=timeout, back=_back(back)))
+    _run(asking.roundtrips(server, events, load, patience=timeout, back=_back(back)))
 
 
 @cli.client
@@ -172,6 +174,14 @@ def status(events: Events, *, server: Address, timeout: float) -> None:
 
 def _back(host: str) -> Address | None:
     return Address(host, 0) if host else None
+
+
+def _run(main: Coroutine[None, None, None]) -> None:
+    """Run a client that may listen itself."""
+    try:
+        asyncio.run(main)
+    except OSError as error:
+        raise Refused(f"cannot listen for the server's calls: {error}") from error
 
 
 if __name__ == "__main__":

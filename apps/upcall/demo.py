@@ -30,15 +30,15 @@ SERVER, SUBSCRIBER, CLIENT = "upcall_server", "upcall_subscriber", "upcall_clien
 def demo(lab: Lab) -> None:
     """Play it; see the module's docstring."""
     wait_registered(lab, set(lab.hosts(SUBSCRIBER)))
-    listening = start_listeners(lab)
+    dialled, calling = start_listeners(lab)
     publishing = publishers(lab, 60.0)
     lab.wait_until(lambda: bool(calls(lab)), "somebody is called up")
     trouble_clients(lab)
     publishing.stop()
+    calling.stop()  # before the server is killed: a call under way would be unsure
     called_in = called_back_in(lab.history())
     kill_server(lab)
-    for listener in listening:
-        listener.stop()
+    dialled.stop()
     judge(lab)
     lab.promised("a callback that calls in is answered, and returns", called_in)
     lab.limit("who is evicted misses what is told meanwhile", evicted_miss(lab.history()))

@@ -276,6 +276,12 @@ def test_what_a_wrong_one_loses_is_shown(name: str) -> None:
         assert judge(history).holds is (True if other == name else None)
 
 
+def test_a_wrong_one_whose_port_is_taken_says_so(live: Live) -> None:
+    result = ask("wrong", "one_recv", live.target)
+    assert result.exit_code == 3
+    assert "Address already in use" in result.output
+
+
 def test_claims_catch_what_is_not_so() -> None:
     def event(name: str, **fields: Any) -> Event:
         whose = {"event": name, "pattern": "posix_sockets", "component": "client", "node": "n2"}

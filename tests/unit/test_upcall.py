@@ -373,6 +373,9 @@ def test_the_command_line_says_what_is_known() -> None:
         assert result.output.startswith("refused: ")
     assert invoke("listen", nowhere, "--timeout", 0.2).exit_code == 3
     assert invoke("publish", "n1:70000", "x").exit_code == 2
+    result = invoke("listen", nowhere, "--back", "192.0.2.1")
+    assert result.exit_code == 3
+    assert "cannot listen" in result.output
 
 
 # Claims

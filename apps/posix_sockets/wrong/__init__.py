@@ -37,9 +37,13 @@ def wrong(name: str) -> Wrong:
 def listening(listen: Address) -> socket.socket:
     """Listen: what all of them need and none of them is about."""
     sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind(listen)
-    sock.listen()
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(listen)
+        sock.listen()
+    except OSError:
+        sock.close()
+        raise
     sock.settimeout(60)
     return sock
 
