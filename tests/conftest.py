@@ -112,7 +112,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("placed", units, ids=names, indirect=True)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def inventory(pytestconfig: pytest.Config) -> Inventory:
     """The inventory of the lab under test."""
     return lab_under_test(pytestconfig)

@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,23 +41,28 @@ def fab(
     )
 
 
+@pytest.fixture(scope="module")
+def planted(inventory: Inventory) -> Iterator[None]:
+    """All bugs at once, each in its pattern; afterwards the code of the checkout again."""
+    only = ("--only", ",".join(patch.stem for patch in PLANTED))
+    patches = os.pathsep.join(map(str, PLANTED))
+    try:
+        succeeded(fab(inventory, "deploy", *only, **{VARIABLE: patches}))
+        yield
+    finally:
+        succeeded(fab(inventory, "deploy", *only))
+
+
+@pytest.mark.usefixtures("planted")
 @pytest.mark.parametrize("patch", PLANTED, ids=lambda patch: patch.stem)
 def test_a_planted_bug_is_caught_by_its_claim(inventory: Inventory, patch: Path) -> None:
     (claim,) = re.findall(r"^Violates: (.+)$", patch.read_text(), re.MULTILINE)
-    demo = ("run-demo", "--only", patch.stem, "--seed", "1", "--json")
-    try:
-        succeeded(fab(inventory, "deploy", "--only", patch.stem, **{VARIABLE: str(patch)}))
-        done = fab(inventory, *demo)
-    finally:
-        succeeded(fab(inventory, "deploy", "--only", patch.stem))
-
+    done = fab(inventory, "run-demo", "--only", patch.stem, "--seed", "1", "--json")
     assert done.returncode == 1, done.stdout + done.stderr
     verdicts = {verdict["claim"]: verdict for verdict in json.loads(done.stdout)}
     assert verdicts[claim]["verdict"] == "violated"
     assert verdicts[claim]["witness"]
     shown_by_the_run(done.stderr, verdicts[claim])
-
-    succeeded(fab(inventory, *demo))
 
 
 def shown_by_the_run(told: str, verdict: dict[str, Any]) -> None:
