@@ -1,7 +1,8 @@
 """A schedule played beside a workload: each fault begins and ends at its time.
 
 Each has a thread of its own, for faults overlap, and to cut a host's power takes longer than to
-pause a unit.
+pause a unit. What is planned to come after another comes after it, on a slow machine too: it waits
+until the other is really over.
 """
 
 from __future__ import annotations
@@ -27,10 +28,15 @@ class Playing:
         self._began = time.monotonic()
         self._last = max((plan.end for plan in schedule.planned), default=0.0)
         self._stopped = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._play, args=(plan, f"f{number}"), daemon=True)
-            for number, plan in enumerate(schedule.planned, 1)
-        ]
+        self._threads: list[threading.Thread] = []
+        for number, plan in enumerate(schedule.planned, 1):
+            before = [
+                thread
+                for thread, other in zip(self._threads, schedule.planned, strict=False)
+                if other.end <= plan.at
+            ]
+            play = (plan, f"f{number}", before)
+            self._threads.append(threading.Thread(target=self._play, args=play, daemon=True))
         for thread in self._threads:
             thread.start()
 
@@ -46,8 +52,11 @@ class Playing:
         self._stopped.set()
         self._join(timeout, "a fault is still being injected or healed")
 
-    def _play(self, plan: Planned, id_: str) -> None:
-        if self._stopped.wait(max(0.0, plan.at - self._elapsed())):
+    def _play(self, plan: Planned, id_: str, before: list[threading.Thread]) -> None:
+        self._stopped.wait(max(0.0, plan.at - self._elapsed()))
+        for thread in before:
+            thread.join()
+        if self._stopped.is_set():
             return
         try:
             injection = self._inject(plan, id_)

@@ -100,3 +100,23 @@ def test_an_injection_is_healed_once_by_whoever_comes_first() -> None:
     with Injection(injected, LONG, told.append) as injection:
         injection.heal()
     assert (len(undone), len(told)) == (1, 1)
+
+
+def test_what_comes_after_another_waits_until_that_is_over(hosts: Hosts) -> None:
+    slow = threading.Event()
+
+    def inject(plan: Planned, id_: str) -> Injection:
+        if id_ == "f1":
+            slow.wait(10)
+        return hosts.inject(plan, id_)
+
+    planned = (Planned(0.0, 0.01, CUT), Planned(0.0, LONG, OFF), Planned(0.02, 0.0, KILL))
+    playing = Playing(schedule(*planned), inject)
+    assert hosts.injected.wait(10)
+    assert hosts.seen == ["f2"]
+    slow.set()
+    while len(hosts.seen) < 3:
+        hosts.injected.wait(0.01)
+    assert hosts.seen == ["f2", "f1", "f3"]
+    playing.stop(10)
+    assert playing.failed == []

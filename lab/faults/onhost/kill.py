@@ -7,7 +7,7 @@ from typing import Any
 from lab.faults.onhost import disk
 from lab.faults.onhost.command import must
 from lab.faults.onhost.records import Record, Trouble
-from lab.faults.onhost.units import processes, state
+from lab.faults.onhost.units import processes, settled, state
 from lab.faults.onhost.waiting import becomes
 
 _SECONDS = 5.0
@@ -16,6 +16,7 @@ _SECONDS = 5.0
 def begin(record: Record) -> None:
     """Kill all of its processes at once."""
     unit = record.parameters["unit"]
+    settled(unit)
     record.kept["processes"] = processes(unit)
     if not record.kept["processes"]:
         raise Trouble(f"{unit} does not run, so it cannot be killed: `fab status` tells why")

@@ -12,7 +12,7 @@ from typing import Any
 
 from lab.faults.onhost.command import must
 from lab.faults.onhost.records import Record, Trouble
-from lab.faults.onhost.units import group, processes, show, state
+from lab.faults.onhost.units import group, processes, settled, show, state
 from lab.faults.onhost.waiting import becomes
 
 _SECONDS = 5.0
@@ -23,10 +23,10 @@ _NOTIFY = "/run/systemd/notify"
 def begin(record: Record) -> None:
     """Stop all of its processes."""
     unit = record.parameters["unit"]
-    before = show(unit, "WatchdogUSec,NotifyAccess,ActiveState")
-    if before["ActiveState"] != "active":
-        raise Trouble(f"{unit} is {before['ActiveState']}, so it cannot be paused")
-    if before["NotifyAccess"] == "all":
+    found = settled(unit)
+    if found != "active":
+        raise Trouble(f"{unit} is {found}, so it cannot be paused: `fab status` tells why")
+    if show(unit, "NotifyAccess")["NotifyAccess"] == "all":
         _watchdog(unit, _NEVER)
     must("systemctl", "kill", "--kill-whom=all", "--signal=STOP", unit)
 

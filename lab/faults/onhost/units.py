@@ -6,7 +6,10 @@ from pathlib import Path
 
 from lab.faults.onhost.command import must
 from lab.faults.onhost.records import Trouble
+from lab.faults.onhost.waiting import becomes
 
+_SETTLES = 10.0
+"""Seconds that a unit may take to start, or to be started again."""
 _CGROUPS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/systemd"))
 """Where systemd keeps its groups: in a pure v2 tree, and in a hybrid one."""
 
@@ -18,6 +21,13 @@ def show(unit: str, *names: str) -> dict[str, str]:
     if properties.pop("LoadState") != "loaded":
         raise Trouble(f"there is no unit {unit} here: deploy its pattern, or aim elsewhere")
     return properties
+
+
+def settled(unit: str) -> str:
+    """Give what systemd calls the unit's state, once it neither starts nor stops."""
+    moving = {"activating", "deactivating", "reloading"}
+    becomes(lambda: show(unit, "ActiveState")["ActiveState"] not in moving, _SETTLES)
+    return show(unit, "ActiveState")["ActiveState"]
 
 
 def group(unit: str) -> Path:
