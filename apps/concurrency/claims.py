@@ -19,14 +19,17 @@ Work = tuple[str, str, int, int]
 def kept_once(history: History) -> Finding:
     """Of each round that finished, every number was kept once, as the file itself says."""
     items: list[Event] = []
-    for place, end in enumerate(_finished(history)):
-        fixed = {name: end[name] for name in ("t", "node", "component", "pattern")}
+    ends = [*_finished(history)]
+    for place, end in enumerate(ends):
         wanted = set(range(end["first"], end["last"] + 1)) - set(end["given_up"])
+        fixed = {"node": end["node"], "t": end["t"], "place": place}
         items += [{**fixed, "event": "given", "number": f"{place}:{n}"} for n in sorted(wanted)]
         items += [{**fixed, "event": "kept", "number": f"{place}:{n}"} for n, _ in end["output"]]
     if not items:
         return Finding(None, "no round finished")
-    return exactly_once(items, sent="given", delivered="kept", id_="number")
+    found = exactly_once(items, sent="given", delivered="kept", id_="number")
+    places = dict.fromkeys(item["place"] for item in found.witness)
+    return Finding(found.holds, found.detail, tuple(ends[place] for place in places))
 
 
 def squares_are_right(history: History) -> Finding:

@@ -76,7 +76,7 @@ def play(lab: Lab, seconds: float) -> None:
 def state(lab: Lab) -> None:
     """State what holds of every round, whatever befell it."""
     history = lab.history()
-    lab.promised("each number's square is kept once", kept_once(history))
+    lab.promised("each square is kept once", kept_once(history))
     lab.promised("each square is right", squares_are_right(history))
 
 
