@@ -16,9 +16,10 @@ from apps.kit.lifecycle import run_service
 from apps.kit.outcome import Refused
 from apps.kit.summary import Load
 from apps.upcall import client as asking
-from apps.upcall.core import Bounds, Registry
+from apps.upcall.core import Registry
 from apps.upcall.server import UpcallServer
 from apps.upcall.subscriber import Subscriber
+from apps.upcall.subscription import Bounds
 
 cli = Pattern("upcall", __doc__)
 SERVER = AddressType(4050)

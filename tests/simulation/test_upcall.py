@@ -11,8 +11,9 @@ import pytest
 from apps.kit.claims import Event, Finding, History
 from apps.kit.effects import Core, Effect, Effects, Emit, Message, Send, SetTimer
 from apps.upcall.claims import delivered_once, evicted_in_time, in_order
-from apps.upcall.core import Bounds, Registry, Subscription
+from apps.upcall.core import Registry
 from apps.upcall.registration import Registration
+from apps.upcall.subscription import Bounds, Subscription
 from lab.simulator.clients import Outcome
 from lab.simulator.network import Wire
 from lab.simulator.scenario import Scenario, inject, random_faults

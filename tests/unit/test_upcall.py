@@ -30,10 +30,11 @@ from apps.upcall.claims import (
     told_to_all,
 )
 from apps.upcall.client import callback, publish_all, publish_load, roundtrips, status
-from apps.upcall.core import Bounds, Registry
+from apps.upcall.core import Registry
 from apps.upcall.registration import Registration
 from apps.upcall.server import UpcallServer
 from apps.upcall.subscriber import Subscriber
+from apps.upcall.subscription import Bounds
 from tests.loopback import LOOPBACK, PATIENCE, Record, free_port, run, until
 
 QUICK = Bounds(answer=1.0, silence=1.0, beat=0.25)
