@@ -87,6 +87,11 @@ class Faults:
             self._power.off(id_, fault, seconds)
             return Injected(id_, fault, {}, lambda: self._power.on(fault.host))
         given = orders(fault, self._remote.inventory)
+        for host in self._power.without().keys() & given.keys():
+            raise LabError(
+                f"{host} has no power, so {fault.word} cannot happen to it",
+                "`fab heal` gives all hosts their power back",
+            )
         texts = {
             host: json.dumps(
                 {
