@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lab.catalogue import Pattern, patterns
+from lab.catalogue import ROOT, Pattern, patterns
 from lab.errors import LabError
 from lab.evidence import plans
 from lab.evidence.matrix import faults, page
@@ -56,9 +56,11 @@ class Matrix:
     @property
     def command(self) -> str:
         """What plays it again."""
+        path = Path(self.inventory)
+        named = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
         words = [
             "fab matrix",
-            f"--inventory {self.inventory} --seed {self.seed} --seconds {self.lasts:g}",
+            f"--inventory {named} --seed {self.seed} --seconds {self.lasts:g}",
         ]
         if set(self.patterns) < {pattern.name for pattern in patterns()}:
             words.append(f"--only {','.join(self.patterns)}")
