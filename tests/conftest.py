@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +33,8 @@ settings.register_profile("distlab", deadline=None, derandomize="CI" in os.envir
 settings.load_profile("distlab")
 os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # testinfra runs ansible
 os.environ["ANSIBLE_CONFIG"] = str(ROOT / "ansible.cfg")
+# Whatever a shell starts in the background ignores Ctrl-C, and so would all that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 DEADLINE = 30.0

@@ -29,9 +29,7 @@ LONG = [{"at": "1s", "for": "60s", "fault": "partition", "shape": "isolate", "ho
 
 @pytest.fixture
 def fab(inventory: Inventory, tmp_path: Path) -> Fab:
-    """Fab on the lab under test, with a store of runs of its own; it hears Ctrl-C."""
-    # What is started in the background of a shell ignores it, and so would what we start.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Fab on the lab under test, with a store of runs of its own."""
 
     def start(verb: str, *options: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
