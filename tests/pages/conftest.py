@@ -40,9 +40,9 @@ class Opened:
         )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One browser for all tests."""
+    """One browser for the tests of a module: while it is open, its event loop holds this thread."""
     with chromium() as browser:
         yield browser
 
