@@ -46,7 +46,7 @@ class Child:
         trace: TracebackType | None,
     ) -> None:
         self.kill()
-        await self._process.wait()
+        await self._gone()
         stdin = self._process.stdin
         if stdin is not None:
             stdin.close()
@@ -103,13 +103,19 @@ class Child:
         self._close_stdin()
         try:
             async with asyncio.timeout(1):
-                status = await self._process.wait()
+                status = await self._gone()
         except TimeoutError:
             self.kill()
-            status = await self._process.wait()
+            status = await self._gone()
         if status < 0:
             return f"killed by {signal.Signals(-status).name}"
         return f"ended with status {status}"
+
+    async def _gone(self) -> int:
+        """Wait for its end; lines that nobody read are dropped, or asyncio would wait for them."""
+        if self._process.stdout is not None:
+            await self._process.stdout.read()
+        return await self._process.wait()
 
     def _close_stdin(self) -> None:
         if self._process.stdin is not None:
