@@ -59,6 +59,8 @@ _OPTIONS = (
     "--format=directory",
     *(f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT),
     "--dpkgopt=force-unsafe-io",
+    # Java's packages link their manuals there, left out or not.
+    '--essential-hook=mkdir --parents "$1/usr/share/man/man1"',
     # apt's own user cannot reach the place where images are built (see state.prepare).
     '--aptopt=APT::Sandbox::User "root"',
 )
