@@ -1,0 +1,216 @@
+"""ZeroMQ sockets for services and clients: bounded, watched, and closed without waiting for ever.
+
+A ZeroMQ socket is many connections behind one queue each. What it does by itself (connect again,
+queue, drop at the high-water mark) is what makes it pleasant, and invisible. So every socket here
+has its bounds set, and its monitor (zmq_socket_monitor(3)) tells of each connection as an event:
+
+    {"event": "link", "socket": "backend", "what": "accepted", "endpoint": "tcp://198.18.0.10:5552"}
+
+    with blocking(events) as sockets:
+        requests = sockets.open("requests", zmq.REQ, connect=[server])
+
+Of an asyncio program the sockets are those of `asynchronous(events)`; they are awaited.
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Generic, Self, TypeAlias, TypeVar
+
+import zmq
+import zmq.asyncio
+from zmq.utils.monitor import parse_monitor_message
+
+from apps.kit.address import Address
+from apps.kit.events import Events
+
+AnySocket = TypeVar("AnySocket", bound="zmq.Socket[Any]")
+Blocking: TypeAlias = "zmq.Socket[bytes]"
+Options: TypeAlias = Mapping[int, int | bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a socket takes at most, of each peer."""
+
+    waiting: int = 1000
+    """Messages that wait to be sent, and as many to be read: the high-water marks (chapter 2)."""
+    message: int = 1 << 16
+    """Bytes of a frame; a peer that sends a longer one is disconnected before it is read."""
+    linger: float = 0.0
+    """Seconds that closing waits for what is not sent yet; then it is dropped."""
+    handshake: float = 3.0
+    """Seconds in which a peer must have said that it speaks ZMTP."""
+    heartbeat: float = 1.0
+    """Seconds between two ZMTP pings; 0 is none."""
+    silence: float = 5.0
+    """Seconds without a pong, or anything else, after which a connection counts as lost."""
+    reconnect: tuple[float, float] = (0.1, 1.0)
+    """Seconds until the first attempt to connect again, and the longest between two."""
+
+
+def endpoint(address: Address) -> str:
+    """Give the address as ZeroMQ writes it."""
+    return f"tcp://{address}"
+
+
+def bounded(socket: zmq.Socket[Any], bounds: Bounds) -> None:
+    """Set the bounds of a socket that is not bound or connected yet."""
+    socket.sndhwm = socket.rcvhwm = bounds.waiting
+    socket.maxmsgsize = bounds.message
+    socket.linger = _ms(bounds.linger)
+    socket.handshake_ivl = _ms(bounds.handshake)
+    socket.reconnect_ivl, socket.reconnect_ivl_max = map(_ms, bounds.reconnect)
+    if bounds.heartbeat:
+        socket.heartbeat_ivl = _ms(bounds.heartbeat)
+        socket.heartbeat_timeout = _ms(bounds.silence)
+
+
+class Sockets(Generic[AnySocket]):
+    """The sockets of a process; a context manager that closes them, and all that watches them."""
+
+    def __init__(
+        self, context: zmq.Context[AnySocket], events: Events, bounds: Bounds | None = None
+    ) -> None:
+        """Sockets of this context, with these bounds unless told otherwise."""
+        self._context = context
+        self._events = events
+        self._bounds = bounds or Bounds()
+        self._open: list[AnySocket] = []
+        self._watching: list[threading.Thread] = []
+
+    def open(
+        self,
+        name: str,
+        kind: int,
+        *,
+        bind: Iterable[Address] = (),
+        connect: Iterable[Address] = (),
+        options: Options | None = None,
+        bounds: Bounds | None = None,
+        watched: bool = True,
+    ) -> AnySocket:
+        """Open a socket; `name` is what its events call it, `options` are set before all else.
+
+        OSError if it cannot be bound. To connect never fails: it is tried until the socket closes.
+        """
+        socket = self._context.socket(kind)
+        self._open.append(socket)
+        bounded(socket, bounds or self._bounds)
+        for option, value in (options or {}).items():
+            socket.set(option, value)
+        for address in bind:
+            _attach(socket, socket.bind, address)
+        if watched:  # not earlier: under a monitor libzmq forgets why it could not bind
+            self._watch(name, socket)
+        for address in connect:
+            _attach(socket, socket.connect, address)
+        return socket
+
+    def close(self) -> None:
+        """Close all; what was not sent yet has each socket's `linger` to be so."""
+        for socket in self._open:
+            socket.close()
+        for watching in self._watching:
+            watching.join()
+        self._context.term()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _watch(self, name: str, socket: zmq.Socket[Any]) -> None:
+        place = f"inproc://monitor-{id(socket)}"
+        socket.monitor(place, WATCHED | zmq.EVENT_MONITOR_STOPPED)
+        monitor: Blocking = zmq.Context.shadow(self._context.underlying).socket(zmq.PAIR)
+        monitor.linger = 0
+        monitor.connect(place)
+        thread = threading.Thread(target=_tell, args=(self._events, name, monitor), daemon=True)
+        thread.start()
+        self._watching.append(thread)
+
+
+def blocking(events: Events, bounds: Bounds | None = None) -> Sockets[Blocking]:
+    """Give the sockets of a program that waits in its calls; each is for one thread."""
+    return Sockets(zmq.Context(), events, bounds)
+
+
+def asynchronous(events: Events, bounds: Bounds | None = None) -> Sockets[zmq.asyncio.Socket]:
+    """Give the sockets of a program that awaits; they are closed in its event loop."""
+    return Sockets(zmq.asyncio.Context(), events, bounds)
+
+
+WATCHED = (
+    zmq.EVENT_ACCEPTED
+    | zmq.EVENT_ACCEPT_FAILED
+    | zmq.EVENT_CONNECTED
+    | zmq.EVENT_CONNECT_RETRIED
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
+"""What of a connection is told; the rest are steps between these."""
+
+
+def seen(frames: Sequence[bytes]) -> dict[str, Any]:
+    """Give what a monitor's message says, as the fields of a `link` event: `what`, `endpoint`.
+
+    What failed has an `error`, an attempt to connect again says `in_ms` when the next one is.
+    """
+    told = parse_monitor_message(list(frames))
+    what = told["event"]
+    fields: dict[str, Any] = {
+        "what": (zmq.Event(what).name or "").lower(),
+        "endpoint": told["endpoint"].decode(),
+    }
+    if what == zmq.EVENT_CONNECT_RETRIED:
+        fields["in_ms"] = told["value"]
+    elif what == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+        fields["error"] = zmq.strerror(told["value"])
+    elif what == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+        fields["error"] = f"ZMTP error {told['value']:#x}"
+    elif what == zmq.EVENT_ACCEPT_FAILED:
+        fields["error"] = zmq.strerror(told["value"])
+    return fields
+
+
+def peer_of(frame: zmq.Frame) -> str:
+    """Give the IP address that a message came from, of a frame received with `copy=False`."""
+    return str(frame.get("Peer-Address"))
+
+
+def _tell(events: Events, name: str, monitor: Blocking) -> None:
+    """Tell what a monitor sees, until its socket is closed."""
+    with monitor:
+        while True:
+            fields = seen(monitor.recv_multipart())
+            if fields["what"] == "monitor_stopped":
+                return
+            # A peer can bring these about at will: the kit bounds how many are written.
+            events.bounded("link", socket=name, **fields)
+
+
+def _attach(socket: zmq.Socket[Any], way: Callable[[str], object], address: Address) -> None:
+    socket.ipv6 = ":" in address.host
+    try:
+        way(endpoint(address))
+    except zmq.ZMQError as error:
+        number = error.errno or errno.EINVAL
+        raise OSError(number, f"{endpoint(address)}: {zmq.strerror(number)}") from None
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
