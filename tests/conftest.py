@@ -25,6 +25,7 @@ from lab.hosts.inventory import Inventory, load
 from lab.status import placed as placement
 
 ON_HOSTS = {ROOT / "tests" / "hosts", ROOT / "tests" / "demos"}
+PAGES = ROOT / "tests" / "pages"
 LAB = pytest.StashKey[Inventory]()
 SOCKETS = Path("~/.ansible/cp").expanduser()
 
@@ -76,7 +77,8 @@ def lab_under_test(config: pytest.Config) -> Inventory:
         inventory = config.stash[LAB] = load(Path(given))
         inventory.directory.mkdir(parents=True, exist_ok=True)
         SOCKETS.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = inventory.directory / "testinfra.json"
+        worker = os.environ.get("PYTEST_XDIST_WORKER", "alone")
+        path = inventory.directory / f"testinfra-{worker}.json"
         path.write_text(json.dumps(worked_out(inventory)))
         config.option.ansible_inventory = str(path)
     return config.stash[LAB]
@@ -113,6 +115,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         units = placement(inventory, patterns())
         names = [f"{host}-{component.unit.removesuffix('.service')}" for host, component in units]
         metafunc.parametrize("placed", units, ids=names, indirect=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say what has to run in one worker: all that uses the lab under test, and the browser."""
+    for item in items:
+        if item.get_closest_marker("xdist_group"):
+            continue
+        if ON_HOSTS.intersection(item.path.parents):
+            item.add_marker(pytest.mark.xdist_group("the lab"))
+        elif PAGES in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("a browser"))
 
 
 @pytest.fixture(scope="session")

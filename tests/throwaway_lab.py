@@ -1,9 +1,10 @@
-"""A small lab that a test may break, and a search for what is left of it."""
+"""Labs that tests may break, and a search for what is left of them."""
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -11,30 +12,48 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lab import hosts
-from lab.hosts import cgroups
+from lab.hosts import cgroups, state
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 60.0
 
 
 class Lab:
-    """A throw-away lab of three hosts, t1 to t3."""
+    """A throw-away lab of three hosts, t1 to t3; or of those of inventory/local, with patterns."""
 
-    def __init__(self, directory: Path, name: str, subnet: str) -> None:
+    def __init__(
+        self, directory: Path, name: str, subnet: str, *, like_local: bool = False
+    ) -> None:
         self.name = name
         self.subnet = f"{subnet}.0/24"
         self.path = directory / "inventory" / name
         self.path.mkdir(parents=True)
         (self.path / "nspawn.yml").symlink_to(ROOT / "inventory" / "nspawn.yml")
+        if like_local:
+            (self.path / "placement.yml").symlink_to(ROOT / "inventory" / "placement.yml")
+            text = (ROOT / "inventory" / "local" / "hosts.yml").read_text()
+            text = text.replace("198.18.0.", f"{subnet}.").replace("_name: local", f"_name: {name}")
+            (self.path / "hosts.yml").write_text(text)
+        else:
+            self._write_three(subnet)
+        self.inventory = hosts.load(self.path)
+        self.reports: list[str] = []
+
+    def _write_three(self, subnet: str) -> None:
         variables = {
-            "lab_name": name,
+            "lab_name": self.name,
             "lab_subnet": self.subnet,
             "lab_address": f"{subnet}.{{{{ 10 + (inventory_hostname[1:] | int) }}}}",
         }
         inventory = {"lab": {"hosts": {"t[1:3]": None}, "vars": variables}}
         (self.path / "hosts.yml").write_text(json.dumps(inventory))
-        self.inventory = hosts.load(self.path)
-        self.reports: list[str] = []
+
+    def reclaim(self) -> None:
+        """Remove what a test that was killed left under this name; its directory was pytest's."""
+        left = state.record(self.name)
+        if left is not None:
+            shutil.rmtree(left.directory, ignore_errors=True)
+            self.down(wipe=True)
 
     def up(self) -> None:
         hosts.up(self.inventory, self.reports.append)

@@ -21,13 +21,14 @@ from lab.hosts import cgroups, disks, image, machines, state
 from lab.hosts.spec import ImageSpec
 from tests.throwaway_lab import ROOT, Lab, mounts, processes, told, wait_until
 
-pytestmark = pytest.mark.usefixtures("needs_root")
+pytestmark = [pytest.mark.usefixtures("needs_root"), pytest.mark.xdist_group("own labs")]
 
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
     """A lab that is gone afterwards, whatever the test did."""
     made = Lab(tmp_path, "test-one", "198.19.200")
+    made.reclaim()
     yield made
     made.down(wipe=True)
 
@@ -36,6 +37,7 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 def other(tmp_path: Path) -> Iterator[Lab]:
     """A second one beside it."""
     made = Lab(tmp_path, "test-two", "198.19.201")
+    made.reclaim()
     yield made
     made.down(wipe=True)
 
@@ -225,6 +227,7 @@ def test_another_checkout_is_refused(lab: Lab, tmp_path: Path) -> None:
 def test_a_taken_subnet_is_refused(lab: Lab, tmp_path: Path) -> None:
     lab.up()
     squatter = Lab(tmp_path, "test-three", "198.19.200")
+    squatter.reclaim()
     try:
         with pytest.raises(LabError, match=r"198\.19\.200\.1 of interface dl-test-one is in"):
             squatter.up()

@@ -1,7 +1,7 @@
 """Bugs planted in what is deployed: each is caught on the hosts, by the claim that is there for it.
 
 A patch of `planted/` is named after its pattern, says which claim it violates, and is deployed with
-`DISTLAB_PLANT` (`lab.plant`). The code of the checkout is deployed again afterwards.
+`DISTLAB_PLANT` (`lab.plant`), to a lab of its own: it runs beside the one under test.
 """
 
 from __future__ import annotations
@@ -21,16 +21,18 @@ import pytest
 from lab.catalogue import ROOT
 from lab.hosts.inventory import Inventory
 from lab.plant import VARIABLE
+from tests.throwaway_lab import Lab
 
 FAB = Path(sys.executable).with_name("fab")
 PLANTED = sorted((Path(__file__).parent / "planted").glob("*.patch"))
+pytestmark = [pytest.mark.usefixtures("needs_root"), pytest.mark.xdist_group("planted bugs")]
 EVIDENCE = re.compile(r"evidence in (\S+)")
 
 
 def fab(
     inventory: Inventory, verb: str, *options: str, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a verb on the lab under test."""
+    """Run a verb on a lab."""
     return subprocess.run(
         [str(FAB), verb, "--inventory", str(inventory.path), *options],
         cwd=ROOT,
@@ -42,22 +44,24 @@ def fab(
 
 
 @pytest.fixture(scope="module")
-def planted(inventory: Inventory) -> Iterator[None]:
-    """All bugs at once, each in its pattern; afterwards the code of the checkout again."""
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inventory]:
+    """A lab with all the bugs at once, each in its pattern."""
+    lab = Lab(tmp_path_factory.mktemp("planted"), "test-plants", "198.19.205", like_local=True)
+    lab.reclaim()
     only = ("--only", ",".join(patch.stem for patch in PLANTED))
     patches = os.pathsep.join(map(str, PLANTED))
     try:
-        succeeded(fab(inventory, "deploy", *only, **{VARIABLE: patches}))
-        yield
+        lab.up()
+        succeeded(fab(lab.inventory, "deploy", *only, **{VARIABLE: patches}))
+        yield lab.inventory
     finally:
-        succeeded(fab(inventory, "deploy", *only))
+        lab.down(wipe=True)
 
 
-@pytest.mark.usefixtures("planted")
 @pytest.mark.parametrize("patch", PLANTED, ids=lambda patch: patch.stem)
-def test_a_planted_bug_is_caught_by_its_claim(inventory: Inventory, patch: Path) -> None:
+def test_a_planted_bug_is_caught_by_its_claim(planted: Inventory, patch: Path) -> None:
     (claim,) = re.findall(r"^Violates: (.+)$", patch.read_text(), re.MULTILINE)
-    done = fab(inventory, "run-demo", "--only", patch.stem, "--seed", "1", "--json")
+    done = fab(planted, "run-demo", "--only", patch.stem, "--seed", "1", "--json")
     assert done.returncode == 1, done.stdout + done.stderr
     verdicts = {verdict["claim"]: verdict for verdict in json.loads(done.stdout)}
     assert verdicts[claim]["verdict"] == "violated"
