@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,30 @@ class Unit:
         self._manager.shutdown(socket.SHUT_RD)
         self._reader.join()
         self._manager.close()
+
+
+@contextlib.contextmanager
+def units(pattern: str, directory: Path) -> Iterator[Callable[..., Unit]]:
+    """Give a way to start the pattern's server with some options; in the end all are ended."""
+    with contextlib.ExitStack() as started:
+
+        def start(*options: object) -> Unit:
+            unit = Unit(pattern, directory, *options)
+            started.callback(unit.close)
+            unit.start()
+            return unit
+
+        yield start
+
+
+def peers_that_sent(address: Address, sent: Iterable[bytes]) -> list[socket.socket]:
+    """Connect once for each of these bytes, send them, and leave it at that."""
+    peers = []
+    for data in sent:
+        peer = socket.create_connection(address, timeout=30)
+        peer.sendall(data)
+        peers.append(peer)
+    return peers
 
 
 def read_all(peer: socket.socket) -> bytes:

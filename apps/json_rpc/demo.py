@@ -10,8 +10,7 @@ from typing import Any
 
 from apps.json_rpc.claims import answers_are_right, examples_answered, money_is_kept
 from apps.kit.checkers.outcomes import outcomes_are_true
-from apps.kit.claims import Finding
-from apps.kit.demo import Lab, Running, Workload, answered, outlast
+from apps.kit.demo import Lab, Running, Workload, answered, ended_with, outlast, run_amid
 from apps.kit.faults import Disk, Fault, Link, Partition, Pause
 from apps.kit.history import operations
 from apps.kit.outcome import Refused, Rejected, Unknown
@@ -62,12 +61,8 @@ def ask_in_vain(lab: Lab, server: str, url: str) -> None:
     host = lab.hosts(CLIENT)[0]
     for claim, (fault, amount, status) in troubles.items():
         words = (*TRANSFER, f"amount={amount}", "--timeout", 2)
-        injected = lab.inject(fault) if fault else None
-        asked = lab.run(host, "json_rpc", "client", url, *words)
-        if injected:
-            injected.heal()
-        told = asked.stderr.strip() or "it was answered"
-        lab.promised(claim, Finding(asked.exit_status == status, told, tuple(asked.events)))
+        asked = run_amid(lab, fault, host, "json_rpc", "client", url, *words)
+        lab.promised(claim, ended_with(asked, status))
         answered(lab, SERVER)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
@@ -167,6 +167,20 @@ def answered(lab: Lab, component: str, more: int = 40) -> None:
 
     enough = count() + more
     lab.wait_until(lambda: count() >= enough, "the clients are answered")
+
+
+def run_amid(
+    lab: Lab, fault: Fault | None, host: str, pattern: str, *arguments: object
+) -> Finished:
+    """Run a client once, as `Lab.run` does, while a fault lasts; healed when the client ended."""
+    with lab.inject(fault) if fault else nullcontext():
+        return lab.run(host, pattern, *arguments)
+
+
+def ended_with(client: Finished, status: int) -> Finding:
+    """Judge whether a client ended with this status, and tell what it said."""
+    told = client.stderr.strip() or "it was answered"
+    return Finding(client.exit_status == status, told, tuple(client.events))
 
 
 @dataclass(frozen=True, slots=True)

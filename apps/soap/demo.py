@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from apps.kit.claims import Finding
-from apps.kit.demo import Lab, Running, Workload, answered, outlast
+from apps.kit.demo import Lab, Running, Workload, answered, ended_with, outlast, run_amid
 from apps.kit.faults import Disk, Fault, Link, Partition, Pause
 from apps.kit.history import operations
 from apps.kit.outcome import Refused, Rejected, Unknown
@@ -61,12 +60,9 @@ def ask_in_vain(lab: Lab, server: str, url: str) -> None:
     }
     host = lab.hosts(CLIENT)[0]
     for claim, (fault, line, status) in troubles.items():
-        injected = lab.inject(fault) if fault else None
-        asked = lab.run(host, "soap", "client", url, "order", "demo", line, "--timeout", 2)
-        if injected:
-            injected.heal()
-        told = asked.stderr.strip() or "it was answered"
-        lab.promised(claim, Finding(asked.exit_status == status, told, tuple(asked.events)))
+        words = ("order", "demo", line, "--timeout", 2)
+        asked = run_amid(lab, fault, host, "soap", "client", url, *words)
+        lab.promised(claim, ended_with(asked, status))
         answered(lab, SERVER)
 
 

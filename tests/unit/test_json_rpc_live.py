@@ -24,7 +24,7 @@ from apps.kit.checkers.outcomes import outcomes_are_true
 from apps.kit.events import Events
 from apps.kit.outcome import Refused, Rejected, Unknown
 from tests import loopback
-from tests.served import Unit, read_all
+from tests.served import Unit, peers_that_sent, read_all, units
 
 JSON = {"Content-Type": "application/json"}
 CALL = b'{"jsonrpc": "2.0", "method": "get_data", "id": 1}'
@@ -32,16 +32,8 @@ CALL = b'{"jsonrpc": "2.0", "method": "get_data", "id": 1}'
 
 @pytest.fixture
 def started(tmp_path: Path) -> Iterator[Callable[..., Unit]]:
-    units: list[Unit] = []
-
-    def start(*options: object) -> Unit:
-        units.append(Unit("json_rpc", tmp_path, *options))
-        units[-1].start()
-        return units[-1]
-
-    yield start
-    for unit in units:
-        unit.close()
+    with units("json_rpc", tmp_path) as start:
+        yield start
 
 
 def quiet() -> Events:
@@ -89,10 +81,7 @@ def test_slow_peers_and_garbage_cost_nobody_else(started: Callable[..., Unit]) -
     unit = started("--threads", 2, "--patience", 1)
     half = b"POST / HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 90\r\n\r\n{"
     sent = [b"POST / HT", half, b"", b"\0\r\n\r\n"]
-    peers = [socket.create_connection(unit.address) for _ in sent]
-    for peer, data in zip(peers, sent, strict=True):
-        peer.sendall(data)
-        peer.settimeout(30)
+    peers = peers_that_sent(unit.address, sent)
     with Client(unit.address, quiet(), timeout=30) as client:
         assert client.ask(Asked("get_data", [])) == ["hello", 5]
     answers = [read_all(peer) for peer in peers]

@@ -26,7 +26,7 @@ from apps.rest_api.__main__ import cli
 from apps.rest_api.claims import acknowledged_writes_survive, keys_create_once
 from apps.rest_api.client import Items
 from tests.openapi_judge import judge
-from tests.served import Unit, read_all
+from tests.served import Unit, peers_that_sent, read_all, units
 
 CHUNKED = b"""POST /items HTTP/1.1\r
 Content-Type: application/json\r
@@ -38,16 +38,8 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def started(tmp_path: Path) -> Iterator[Callable[..., Unit]]:
-    units: list[Unit] = []
-
-    def start(*options: object) -> Unit:
-        units.append(Unit("rest_api", tmp_path, *options))
-        units[-1].start()
-        return units[-1]
-
-    yield start
-    for unit in units:
-        unit.close()
+    with units("rest_api", tmp_path) as start:
+        yield start
 
 
 def quiet() -> Events:
@@ -105,10 +97,7 @@ def test_no_acknowledged_write_is_lost_over_kill_9(started: Callable[..., Unit])
 def test_slow_peers_are_cut_off_and_others_are_served(started: Callable[..., Unit]) -> None:
     unit = started("--threads", 2, "--patience", 1)
     half = [b"GET / HT", b"POST /items HTTP/1.1\r\nContent-Length: 9\r\n\r\n{", b"", b"\0"]
-    peers = [socket.create_connection(unit.address) for _ in half]
-    for peer, sent in zip(peers, half, strict=True):
-        peer.sendall(sent)
-        peer.settimeout(30)
+    peers = peers_that_sent(unit.address, half)
     with Items(unit.address, quiet(), timeout=30) as items:
         assert items.create({"name": "nut"})["id"] == 1
     answers = [read_all(peer) for peer in peers]

@@ -22,7 +22,7 @@ from apps.soap.__main__ import cli
 from apps.soap.claims import orders_are_true
 from apps.soap.client import Client
 from apps.soap.envelope import fault, written
-from tests.served import Unit, read_all
+from tests.served import Unit, peers_that_sent, read_all, units
 from tests.zeep_judge import judge
 
 LINES = [{"article": "bolt", "quantity": 3}]
@@ -30,16 +30,8 @@ LINES = [{"article": "bolt", "quantity": 3}]
 
 @pytest.fixture
 def started(tmp_path: Path) -> Iterator[Callable[..., Unit]]:
-    units: list[Unit] = []
-
-    def start(*options: object) -> Unit:
-        units.append(Unit("soap", tmp_path, *options))
-        units[-1].start()
-        return units[-1]
-
-    yield start
-    for unit in units:
-        unit.close()
+    with units("soap", tmp_path) as start:
+        yield start
 
 
 def quiet() -> Events:
@@ -54,10 +46,7 @@ def test_slow_peers_and_garbage_cost_nobody_else(started: Callable[..., Unit]) -
     unit = started("--threads", 2, "--patience", 1)
     half = b"POST / HTTP/1.1\r\nContent-Type: text/xml\r\nContent-Length: 90\r\n\r\n<"
     sent = [b"POST / HT", half, b"", b"\0\r\n\r\n"]
-    peers = [socket.create_connection(unit.address) for _ in sent]
-    for peer, data in zip(peers, sent, strict=True):
-        peer.sendall(data)
-        peer.settimeout(30)
+    peers = peers_that_sent(unit.address, sent)
     with Client(unit.address, quiet(), timeout=30) as client:
         assert client.add(2, 3) == 5
     answers = [read_all(peer) for peer in peers]
