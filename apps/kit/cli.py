@@ -54,6 +54,29 @@ class AddressType(click.ParamType[Address]):
             self.fail(str(error), param, ctx)
 
 
+class AddressesType(click.ParamType[tuple[Address, ...]]):
+    """`host:port,host:port`, or hosts alone where there is a default port."""
+
+    name = "host[:port],…"
+
+    def __init__(self, default_port: int | None = None) -> None:
+        """`default_port` is taken where none is written."""
+        self._default_port = default_port
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Address, ...]:
+        """Read the addresses; the error says what is wrong with which."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(
+                Address.parse(one.strip(), self._default_port) for one in str(value).split(",")
+            )
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 class UrlType(AddressType):
     """`http://host:port`, of which all but the host may be left out."""
 

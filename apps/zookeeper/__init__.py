@@ -1,0 +1,1 @@
+"""A ZooKeeper ensemble: sessions and acknowledged writes that outlive any one server."""
