@@ -14,9 +14,11 @@ Of an asyncio program the sockets are those of `asynchronous(events)`; they are 
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import errno
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Self, TypeAlias, TypeVar
@@ -81,6 +83,7 @@ class Sockets(Generic[AnySocket]):
         self._events = events
         self._bounds = bounds or Bounds()
         self._open: list[AnySocket] = []
+        self._monitors: list[Blocking] = []
         self._watching: list[threading.Thread] = []
 
     def open(
@@ -106,10 +109,31 @@ class Sockets(Generic[AnySocket]):
         for address in bind:
             _attach(socket, socket.bind, address)
         if watched:  # not earlier: under a monitor libzmq forgets why it could not bind
-            self._watch(name, socket)
+            told = self.monitor(socket)
+            watching = threading.Thread(target=_tell, args=(self._events, name, told), daemon=True)
+            watching.start()
+            self._watching.append(watching)
         for address in connect:
             _attach(socket, socket.connect, address)
         return socket
+
+    def monitor(self, socket: zmq.Socket[Any]) -> Blocking:
+        """Give a socket that receives what befalls the connections of another one; see `seen`.
+
+        It must be read: a monitor that is full holds up all sockets.
+        """
+        place = f"inproc://monitor-{id(socket)}"
+        socket.monitor(place, WATCHED | zmq.EVENT_MONITOR_STOPPED)
+        monitor: Blocking = zmq.Context.shadow(self._context.underlying).socket(zmq.PAIR)
+        self._monitors.append(monitor)
+        monitor.linger = 0
+        monitor.connect(place)
+        return monitor
+
+    def drop(self, socket: AnySocket) -> None:
+        """Close one socket now, with what it still had to send."""
+        self._open.remove(socket)
+        socket.close(0)
 
     def close(self) -> None:
         """Close all; what was not sent yet has each socket's `linger` to be so."""
@@ -117,6 +141,8 @@ class Sockets(Generic[AnySocket]):
             socket.close()
         for watching in self._watching:
             watching.join()
+        for monitor in self._monitors:
+            monitor.close()
         self._context.term()
 
     def __enter__(self) -> Self:
@@ -129,16 +155,6 @@ class Sockets(Generic[AnySocket]):
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _watch(self, name: str, socket: zmq.Socket[Any]) -> None:
-        place = f"inproc://monitor-{id(socket)}"
-        socket.monitor(place, WATCHED | zmq.EVENT_MONITOR_STOPPED)
-        monitor: Blocking = zmq.Context.shadow(self._context.underlying).socket(zmq.PAIR)
-        monitor.linger = 0
-        monitor.connect(place)
-        thread = threading.Thread(target=_tell, args=(self._events, name, monitor), daemon=True)
-        thread.start()
-        self._watching.append(thread)
 
 
 def blocking(events: Events, bounds: Bounds | None = None) -> Sockets[Blocking]:
@@ -194,13 +210,35 @@ def peer_of(frame: zmq.Frame) -> str:
 
 def _tell(events: Events, name: str, monitor: Blocking) -> None:
     """Tell what a monitor sees, until its socket is closed."""
-    with monitor:
-        while True:
-            fields = seen(monitor.recv_multipart())
-            if fields["what"] == "monitor_stopped":
-                return
-            # A peer can bring these about at will: the kit bounds how many are written.
-            events.bounded("link", socket=name, **fields)
+    while (fields := seen(monitor.recv_multipart()))["what"] != "monitor_stopped":
+        # A peer can bring these about at will, hence bounded.
+        events.bounded("link", socket=name, **fields)
+    monitor.close()
+
+
+@contextlib.asynccontextmanager
+async def running(*loops: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run a service's loops while this is entered; one that fails ends it, and the process."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(loop) for loop in loops]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+async def bursts(socket: zmq.asyncio.Socket, most: int = 100) -> AsyncIterator[list[list[bytes]]]:
+    """Yield the messages that are there, up to `most` at once: awaiting each costs far more."""
+    now: Blocking = zmq.Socket.shadow(socket.underlying)
+    while True:
+        await socket.poll()
+        burst: list[list[bytes]] = []
+        with contextlib.suppress(zmq.Again):
+            while len(burst) < most:
+                burst.append(now.recv_multipart(zmq.NOBLOCK))
+        yield burst
+        await asyncio.sleep(0)  # under a flood, too, the rest of the program has its turn
 
 
 def _attach(socket: zmq.Socket[Any], way: Callable[[str], object], address: Address) -> None:
