@@ -32,7 +32,7 @@ from apps.kit.events import Events
 
 AnySocket = TypeVar("AnySocket", bound="zmq.Socket[Any]")
 Blocking: TypeAlias = "zmq.Socket[bytes]"
-Options: TypeAlias = Mapping[int, int | bytes]
+Options: TypeAlias = Mapping[Any, int | bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,9 @@ class Bounds:
     """Messages that wait to be sent, and as many to be read: the high-water marks (chapter 2)."""
     message: int = 1 << 16
     """Bytes of a frame; a peer that sends a longer one is disconnected before it is read."""
+    buffer: int = 0
+    """Bytes of the kernel's buffers, on either way; 0 leaves them to the kernel. What lies there
+    waits, too: where a queue's length matters, they are small."""
     linger: float = 0.0
     """Seconds that closing waits for what is not sent yet; then it is dropped."""
     handshake: float = 3.0
@@ -64,6 +67,8 @@ def bounded(socket: zmq.Socket[Any], bounds: Bounds) -> None:
     """Set the bounds of a socket that is not bound or connected yet."""
     socket.sndhwm = socket.rcvhwm = bounds.waiting
     socket.maxmsgsize = bounds.message
+    if bounds.buffer:
+        socket.sndbuf = socket.rcvbuf = bounds.buffer
     socket.linger = _ms(bounds.linger)
     socket.handshake_ivl = _ms(bounds.handshake)
     socket.reconnect_ivl, socket.reconnect_ivl_max = map(_ms, bounds.reconnect)
