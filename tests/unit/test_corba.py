@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -298,13 +299,12 @@ def test_garbage_harms_nobody(start: Start, naming: int, garbage: bytes) -> None
 def test_silent_peers_do_not_stop_it(start: Start, naming: int) -> None:
     """More connections with half a message than there are threads: each ends after its patience."""
     port = free_port()
-    start("server", "--port", port, "--name-service", f"127.0.0.1:{naming}")
-    half = [socket.create_connection(("127.0.0.1", port)) for _ in range(40)]
-    for sock in half:
-        sock.sendall(b"GIOP\1\2\1\0\0\1\0\0")
-    assert client(naming, "balance", "a", "--timeout", 20).stdout == "a: 0\n"
-    for sock in half:
-        sock.close()
+    start("server", "--port", port, "--name-service", f"127.0.0.1:{naming}", "--idle", 1)
+    with contextlib.ExitStack() as open_ones:
+        for _ in range(40):
+            half = open_ones.enter_context(socket.create_connection(("127.0.0.1", port)))
+            half.sendall(b"GIOP\1\2\1\0\0\1\0\0")
+        assert client(naming, "balance", "a", "--timeout", 60).stdout == "a: 0\n"
 
 
 def test_the_naming_service_ends_if_its_port_is_taken(naming: int) -> None:
