@@ -13,7 +13,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
 
 from kazoo.client import KazooClient
-from kazoo.exceptions import KazooException, SessionExpiredError, SessionMovedError, ZookeeperError
+from kazoo.exceptions import (
+    KazooException,
+    NoNodeError,
+    SessionExpiredError,
+    SessionMovedError,
+    ZookeeperError,
+)
 from kazoo.handlers.threading import KazooTimeoutError, SequentialThreadingHandler
 from kazoo.protocol.states import KazooState
 from kazoo.retry import KazooRetry
@@ -123,6 +129,16 @@ class Session:
     def delete(self, path: str, version: int = -1) -> None:
         """Take a node away."""
         self.ask(lambda client: client.delete_async(path, version))
+
+    def clear(self, path: str) -> None:
+        """Take a node away with all below it, or find that it is gone."""
+        try:
+            for name in self.children(path):
+                self.clear(f"{path.rstrip('/')}/{name}")
+            self.delete(path)
+        except Rejected as error:
+            if not isinstance(error.__cause__, NoNodeError):
+                raise
 
     def children(self, path: str) -> list[str]:
         """Give the names below a node, sorted."""

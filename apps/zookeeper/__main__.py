@@ -1,13 +1,16 @@
-"""ZooKeeper: `server` is one of an ensemble; `client` uses it, `hold` keeps a session."""
+"""ZooKeeper: `server` is one of an ensemble; `client` uses it, `load` is many that do."""
 
 from __future__ import annotations
+
+import asyncio
 
 import click
 
 from apps.kit.address import Address
-from apps.kit.cli import PORT, AddressesType, Misspelt, Pattern, PeerType, listens, typed
+from apps.kit.cli import PORT, AddressesType, Misspelt, Pattern, PeerType, listens, loads, typed
 from apps.kit.events import Events
 from apps.kit.lifecycle import run_service
+from apps.kit.summary import Load
 
 cli = Pattern("zookeeper", __doc__)
 COUNT = click.IntRange(1)
@@ -81,6 +84,7 @@ def client(
     get PATH                    its data, after a sync
     set PATH DATA [VERSION]     if that is its version still
     delete PATH
+    clear PATH                  delete it with all below it
     ls PATH                     the names below it
 
     Without a verb, converse: a verb a line, Ctrl-D ends it.
@@ -97,6 +101,33 @@ def client(
             verbs.do(list(words))
         except Misspelt as error:
             raise click.UsageError(str(error)) from error
+
+
+@cli.client
+@click.argument("servers", type=SERVERS)
+@click.argument("below", default="/distlab/load")
+@loads
+@click.option("--writes", type=click.FloatRange(0, 1), default=0.5, help="The part that writes.")
+@PATIENCE
+@SESSION
+def load(
+    events: Events,
+    *,
+    servers: tuple[Address, ...],
+    below: str,
+    load: Load | None,
+    writes: float,
+    timeout: float,
+    session: float,
+) -> None:
+    """Add nodes below BELOW, write a register there and read it; 100 times, if not told.
+
+    Each caller has a session of its own.
+    """
+    from apps.zookeeper.load import measure
+
+    how = {"writes": writes, "patience": timeout, "session": session}
+    asyncio.run(measure(servers, events, load or Load(count=100), below, **how))
 
 
 if __name__ == "__main__":

@@ -41,14 +41,20 @@ class Verbs:
                     self._session.delete(path)
                     operation.ok(None)
                 self._events.say("deleted")
+            case ["clear", path]:
+                with Operation(self._events, "clear", None, key=path) as operation:
+                    self._session.clear(path)
+                    operation.ok(None)
+                self._events.say("nothing is left of it")
             case ["ls", path]:
                 with Operation(self._events, "ls", None, key=path) as operation:
+                    self._session.sync(path)
                     names = operation.ok(self._session.children(path))
                 self._events.say("\n".join(names) or "nothing is below it")
             case _:
                 raise Misspelt(
                     "say one of: create PATH [DATA], get PATH, set PATH DATA [VERSION], "
-                    "delete PATH, ls PATH"
+                    "delete PATH, clear PATH, ls PATH"
                 )
 
     def _create(self, path: str, data: str) -> None:

@@ -34,7 +34,7 @@ CLASSPATH = ":".join(str(JARS / f"{name}.jar") for name in _NEEDED)
 _PATIENCE = 10.0
 """Seconds that it waits for a quorum before it is ready without."""
 _INIT_TICKS = 20
-_SYNC_TICKS = 6
+_SYNC_TICKS = 4
 """Ticks that a follower may be behind, or silent, before leader and follower part."""
 _FRAME = re.compile(r"\s+(at |\.\.\. )")
 """A line of a stack trace: which class called which tells nobody here anything."""
