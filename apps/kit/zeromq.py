@@ -17,8 +17,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import socket as net
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Self, TypeAlias, TypeVar
@@ -111,15 +112,15 @@ class Sockets(Generic[AnySocket]):
         bounded(socket, bounds or self._bounds)
         for option, value in (options or {}).items():
             socket.set(option, value)
-        for address in bind:
-            _attach(socket, socket.bind, address)
-        if watched:  # not earlier: under a monitor libzmq forgets why it could not bind
+        if watched:
             told = self.monitor(socket)
             watching = threading.Thread(target=_tell, args=(self._events, name, told), daemon=True)
             watching.start()
             self._watching.append(watching)
+        for address in bind:
+            _bind(socket, address, (bounds or self._bounds).buffer)
         for address in connect:
-            _attach(socket, socket.connect, address)
+            _connect(socket, address)
         return socket
 
     def monitor(self, socket: zmq.Socket[Any]) -> Blocking:
@@ -246,10 +247,27 @@ async def bursts(socket: zmq.asyncio.Socket, most: int = 100) -> AsyncIterator[l
         await asyncio.sleep(0)  # under a flood, too, the rest of the program has its turn
 
 
-def _attach(socket: zmq.Socket[Any], way: Callable[[str], object], address: Address) -> None:
+def _bind(socket: zmq.Socket[Any], address: Address, buffer: int) -> None:
+    """Have it listen, by a socket that we open ourselves.
+
+    libzmq would list the host's interfaces first, for which a unit's sandbox has no netlink, and
+    it would forget why it failed.
+    """
+    family = net.AF_INET6 if ":" in address.host else net.AF_INET
+    listening = net.create_server((address.host, address.port), family=family)
+    if buffer:
+        for option in (net.SO_SNDBUF, net.SO_RCVBUF):
+            listening.setsockopt(net.SOL_SOCKET, option, buffer)
+    bound = Address(*listening.getsockname()[:2])
+    socket.use_fd = listening.detach()
+    socket.bind(endpoint(bound))
+    socket.use_fd = -1
+
+
+def _connect(socket: zmq.Socket[Any], address: Address) -> None:
     socket.ipv6 = ":" in address.host
     try:
-        way(endpoint(address))
+        socket.connect(endpoint(address))
     except zmq.ZMQError as error:
         number = error.errno or errno.EINVAL
         raise OSError(number, f"{endpoint(address)}: {zmq.strerror(number)}") from None
