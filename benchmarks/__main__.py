@@ -12,7 +12,19 @@ from dataclasses import dataclass
 
 import click
 
-from benchmarks import boot, calls, checkers, deploys, faults, pages, plot, report, rest, sockets
+from benchmarks import (
+    boot,
+    calls,
+    checkers,
+    deploys,
+    encodings,
+    faults,
+    pages,
+    plot,
+    report,
+    rest,
+    sockets,
+)
 from benchmarks.figures import Figure, Tell
 from benchmarks.machine import circumstances
 from benchmarks.stand import Stand
@@ -38,6 +50,7 @@ PARTS = {
     "sockets": Part(sockets.sockets, ("sockperf",)),
     "rest": Part(rest.rest, ("wrk",)),
     "calls": Part(calls.calls, publish=plot.publish),
+    "encodings": Part(encodings.encodings),
     "faults": Part(faults.faults, ("sockperf",)),
     "checkers": Part(checkers.judging),
     "report": Part(pages.pages, ("chromium",)),

