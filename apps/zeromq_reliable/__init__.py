@@ -1,0 +1,1 @@
+"""Requests that are answered whoever dies: Lazy and Paranoid Pirates, Majordomo, Titanic."""
