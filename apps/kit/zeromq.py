@@ -73,6 +73,9 @@ def bounded(socket: zmq.Socket[Any], bounds: Bounds) -> None:
     socket.linger = _ms(bounds.linger)
     socket.handshake_ivl = _ms(bounds.handshake)
     socket.reconnect_ivl, socket.reconnect_ivl_max = map(_ms, bounds.reconnect)
+    # With a domain peers of ZMTP 1 and 2 are refused. Without, whatever sends no greeting counts as
+    # one of ZMTP 1, which has no handshake: a DEALER or PUSH would deal messages to garbage.
+    socket.zap_domain = b"distlab"
     if bounds.heartbeat:
         socket.heartbeat_ivl = _ms(bounds.heartbeat)
         socket.heartbeat_timeout = _ms(bounds.silence)

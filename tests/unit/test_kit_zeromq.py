@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket as net
 
 import pytest
@@ -12,7 +13,7 @@ import zmq.asyncio
 from apps.kit.address import Address
 from apps.kit.zeromq import Bounds, asynchronous, blocking, bursts, peer_of, running, seen
 from tests.conftest import eventually
-from tests.loopback import Record, free_port, run
+from tests.loopback import PATIENCE, Record, free_port, run
 
 
 def told(record: Record, what: str) -> list[str]:
@@ -62,6 +63,22 @@ def test_who_speaks_no_zmtp_is_told_and_harms_nobody() -> None:
             lambda: any(w["what"].startswith("handshake_failed") for w in record.seen("link")),
             "the failure is told",
         )
+
+
+@pytest.mark.parametrize("sent", [b"GET / HTTP/1.0\r\n\r\n", b"\1\0", b"\0", b"\xff" * 12])
+def test_garbage_is_dealt_no_message(sent: bytes) -> None:
+    at, record = Address("127.0.0.1", free_port()), Record()
+    with blocking(record.events) as sockets:
+        push = sockets.open("push", zmq.PUSH, bind=[at])
+        with net.create_connection(at) as garbage:
+            garbage.sendall(sent)
+            with contextlib.suppress(ConnectionError):
+                garbage.recv(1)  # by now it was judged
+            pull = sockets.open("pull", zmq.PULL, connect=[at], watched=False)
+            pull.rcvtimeo = round(PATIENCE * 1000)
+            for number in range(20):
+                push.send(b"%d" % number)
+            assert [pull.recv() for _ in range(20)] == [b"%d" % n for n in range(20)]
 
 
 def test_a_longer_frame_ends_the_connection() -> None:
