@@ -1,0 +1,1 @@
+"""Messaging without a broker, and with a small one: the socket patterns of ZeroMQ."""
