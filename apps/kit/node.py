@@ -59,7 +59,7 @@ class Node:
         self,
         core: Core,
         name: str,
-        listen: Address,
+        listen: Address | None,
         transport: Transport,
         *,
         events: Events,
@@ -68,7 +68,8 @@ class Node:
     ) -> None:
         """`name` is the node's own; `listen` takes clients; `store` takes what the core persists.
 
-        The core must have been built from `store.values`. `tls` is for the clients' connections.
+        Without `listen` there are no clients: the process that it is part of knows the core. The
+        core must have been built from `store.values`. `tls` is for the clients' connections.
         """
         self._core = core
         self._name = name
@@ -79,7 +80,7 @@ class Node:
         self._waiting: dict[str, asyncio.Future[bytes]] = {}
         self._life = secrets.token_hex(3)
         self._numbers = itertools.count(1)
-        self._clients = FramedServer(
+        self._clients = listen and FramedServer(
             listen,
             self._session,
             events,
@@ -96,7 +97,8 @@ class Node:
             opened.push_async_callback(self._transport.close)
             opened.callback(self._cancel_all)
             self._feed(self._core.start)
-            await opened.enter_async_context(self._clients)
+            if self._clients is not None:
+                await opened.enter_async_context(self._clients)
             self._opened = opened.pop_all()
         return self
 
@@ -110,7 +112,8 @@ class Node:
 
     @property
     def address(self) -> Address:
-        """Where clients ask."""
+        """Where clients ask; only for a node that listens to them."""
+        assert self._clients is not None  # noqa: S101
         return self._clients.address
 
     def _arrive(self, sender: str, data: bytes) -> None:

@@ -1,0 +1,1 @@
+"""The bully election: of all live nodes the highest leads (Garcia-Molina 1982)."""
