@@ -21,7 +21,7 @@ from kazoo.exceptions import (
     ZookeeperError,
 )
 from kazoo.handlers.threading import KazooTimeoutError, SequentialThreadingHandler
-from kazoo.protocol.states import KazooState
+from kazoo.protocol.states import KazooState, WatchedEvent
 from kazoo.retry import KazooRetry
 
 from apps.kit.address import Address
@@ -143,6 +143,17 @@ class Session:
     def children(self, path: str) -> list[str]:
         """Give the names below a node, sorted."""
         return sorted(self.ask(lambda client: client.get_children_async(path)))
+
+    def watch(self, path: str, told: Callable[[str], None]) -> bool:
+        """Tell whether a node is there; `told` hears once that it changed, or that we cannot know.
+
+        It hears in a thread of kazoo's, where it must not wait.
+        """
+
+        def changed(event: WatchedEvent) -> None:
+            told(event.type)
+
+        return self.ask(lambda client: client.exists_async(path, changed)) is not None
 
     def sync(self, path: str) -> None:
         """Let our server catch up with the leader: what is read next is not older than now."""

@@ -1,0 +1,1 @@
+"""Leader election on ZooKeeper, and a fence: who was leader can believe so, and harm nobody."""
