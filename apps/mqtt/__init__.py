@@ -1,0 +1,1 @@
+"""Publish and subscribe through a broker: at most once, at least once, exactly once."""
