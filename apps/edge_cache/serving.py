@@ -1,0 +1,194 @@
+"""An aiohttp application, served within bounds: connections, patience, and errors that say what.
+
+Every request is traced by the id that it carries in `X-Request-ID`, every error is a problem
+document (RFC 9457), and a connection on which no request begins for a while is cut, whether its
+peer is silent, drips a request in byte by byte, or does not take its answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from apps.edge_cache.flights import TooMany
+from apps.edge_cache.wire import LONGEST, BadImage, BadRequest
+from apps.kit.address import Address
+from apps.kit.events import Events
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_REQUEST_ID = re.compile(r"[!-~]{1,128}")
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What one peer, and all of them, may ask of a server."""
+
+    connections: int = 1000
+    """At once; one more is cut off."""
+    idle: float = 20.0
+    """Seconds without a new request after which a connection is cut."""
+    answer: float = 10.0
+    """Seconds that an answer may take, its request's body included."""
+
+
+class Problem(Exception):
+    """Ends a request with this status."""
+
+    def __init__(self, status: int, detail: str, **headers: str) -> None:
+        """`detail` tells a person what to do."""
+        super().__init__(detail)
+        self.status = status
+        self.headers = headers
+
+
+class HttpServer:
+    """An async context manager: the application answers while it is entered."""
+
+    def __init__(
+        self, listen: Address, routes: list[web.RouteDef], events: Events, bounds: Bounds
+    ) -> None:
+        """Serve these routes at `listen`."""
+        self._listen = listen
+        self._bounds = bounds
+        self._application = web.Application(
+            middlewares=[_traced(events), _answered(bounds)], client_max_size=LONGEST
+        )
+        self._application.add_routes(routes)
+        self._open: set[_Connection] = set()
+
+    async def __aenter__(self) -> Self:
+        self._runner = web.AppRunner(self._application, access_log=None, shutdown_timeout=2.0)
+        await self._runner.setup()
+        loop = asyncio.get_running_loop()
+        try:
+            self._server = await loop.create_server(self._connection, *self._listen, backlog=1024)
+        except BaseException:
+            await self._runner.cleanup()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop accepting, let the requests under way finish, then close."""
+        self._server.close()
+        await self._runner.cleanup()
+        for connection in self._open.copy():
+            connection.cut()
+
+    @property
+    def address(self) -> Address:
+        """Where it listens, while it is entered."""
+        return Address(*self._server.sockets[0].getsockname()[:2])
+
+    def _connection(self) -> _Connection:
+        assert self._runner.server is not None  # noqa: S101  (it was set up)
+        return _Connection(self._runner.server, self._open, self._bounds)
+
+
+class _Connection(RequestHandler):
+    """A connection of aiohttp's that is one of so many at most, and is cut when nothing happens."""
+
+    __slots__ = ("_bounds", "_expiry", "_others")
+
+    def __init__(self, server: web.Server, others: set[_Connection], bounds: Bounds) -> None:
+        self._others = others
+        self._bounds = bounds
+        self._expiry: asyncio.TimerHandle | None = None
+        super().__init__(
+            server,
+            loop=asyncio.get_running_loop(),
+            keepalive_timeout=bounds.idle,
+            access_log=None,  # type: ignore[arg-type]  # as AppRunner hands it on
+        )
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if len(self._others) >= self._bounds.connections:
+            self.cut()
+            return
+        self._others.add(self)
+        self.begin()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._others.discard(self)
+        if self._expiry is not None:
+            self._expiry.cancel()
+        super().connection_lost(exc)
+
+    def begin(self) -> None:
+        """Take note that a request has begun."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._expiry = asyncio.get_running_loop().call_later(self._bounds.idle, self.cut)
+
+    def cut(self) -> None:
+        """End the connection at once."""
+        if isinstance(self.transport, asyncio.Transport):
+            self.transport.abort()
+
+
+def _traced(events: Events) -> Any:
+    @web.middleware
+    async def traced(request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Record the request and its answer."""
+        given = request.headers.get("X-Request-ID", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else events.operation()
+        peer = (
+            str(Address(*request.transport.get_extra_info("peername")[:2]))
+            if (request.transport)
+            else ""
+        )
+        began = time.perf_counter()
+        events.recv(request_id, peer, method=request.method, path=request.raw_path[:200])
+        response = await handler(request)
+        response.headers["X-Request-ID"] = request_id
+        took = round((time.perf_counter() - began) * 1e3, 3)
+        events.send(f"{request_id}/answer", peer, status=response.status, ms=took)
+        return response
+
+    return traced
+
+
+def _answered(bounds: Bounds) -> Any:
+    @web.middleware
+    async def answered(request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answer in time; an error is a problem document."""
+        if isinstance(request.protocol, _Connection):
+            request.protocol.begin()
+        try:
+            async with asyncio.timeout(bounds.answer):
+                return await handler(request)
+        except web.HTTPException as error:
+            allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+            return _problem(error.status, error.reason, allow)
+        except Problem as problem:
+            return _problem(problem.status, str(problem), problem.headers)
+        except (BadRequest, BadImage) as error:
+            return _problem(400, str(error), {})
+        except TooMany:
+            return _problem(503, "too much is being fetched already", {"Retry-After": "1"})
+        except TimeoutError:
+            return _problem(503, f"no answer within {bounds.answer:g} s", {"Retry-After": "1"})
+
+    return answered
+
+
+def _problem(status: int, detail: str, headers: dict[str, str]) -> web.Response:
+    return web.json_response(
+        {"status": status, "detail": detail},
+        status=status,
+        headers=headers,
+        content_type="application/problem+json",
+    )
