@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import math
+import signal
 import socket
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast
@@ -215,6 +216,7 @@ def publish(
     bounds: Bounds,
 ) -> None:
     """Publish each TEXT by PUB into FORWARDER; without one, what is typed (Ctrl-D ends it)."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: sum up and end
     given: Iterable[str] = pace.texts() if pace else texts or typed("update> ")
     publishing(forwarder, events, given, topic=topic, settle=settle, bounds=bounds)
 

@@ -137,36 +137,36 @@ def join_late(lab: Lab) -> None:
 
 
 def be_slow(lab: Lab, slow: str) -> None:
-    """Pause a subscriber until more is published than its queues hold; not all of it, though."""
+    """Pause a subscriber until more is published than its queues hold; then it finds the gap."""
     lab.say(f"the subscriber of {slow} is paused until it has lost updates")
-    publisher = lab.hosts(CLIENT)[0]
-    flood = ("--count", 8000, "--rate", 2000, "--size", 1000, "--settle", 5, "--topic", "flood")
-
-    def furthest() -> int:
-        told = lab.history(SUBSCRIBER, "tally")
-        return max((e["last"] for e in told if e["topic"] == "flood"), default=0)
-
+    how = ("--for", 60, "--rate", 1000, "--size", 1000, "--settle", 5, "--topic", "flood")
     with lab.inject(Pause(slow, SUBSCRIBER)):
-        publishing = lab.start(publisher, "zeromq", "publish", forwarder(lab), *flood)
-        lab.wait_until(lambda: furthest() > 5000, "the others have had more than queues hold")
-    publishing.wait()
-    heard_by_all(lab)
+        publishing = lab.start(lab.hosts(CLIENT)[0], "zeromq", "publish", forwarder(lab), *how)
+        lab.wait_until(
+            lambda: any(tally["last"] > 2500 for tally in heard(lab, "flood")),
+            "the others have had more than queues hold",
+        )
+    lab.wait_until(
+        lambda: any(tally["lost"] for tally in heard(lab, "flood")), f"{slow} finds the gap"
+    )
+    publishing.stop()
+
+
+def heard(lab: Lab, topic: str) -> list[Event]:
+    """Give what the subscribers have counted of a topic."""
+    told = lab.history(SUBSCRIBER, "tally")
+    return claims.tallies(event for event in told if event["topic"] == topic)
 
 
 def heard_by_all(lab: Lab) -> Finding:
-    """Publish until every subscriber has heard some of it: what was before it, it has, or never."""
-    publisher = lab.hosts(CLIENT)[0]
-    publishing = lab.start(
-        publisher, "zeromq", "publish", forwarder(lab), "--for", 60, "--rate", 20, "--topic", "end"
-    )
+    """Publish until every subscriber hears it."""
+    how = ("--for", 60, "--rate", 20, "--settle", 20, "--topic", "end")
+    publishing = lab.start(lab.hosts(CLIENT)[0], "zeromq", "publish", forwarder(lab), *how)
     wanted = set(lab.hosts(SUBSCRIBER))
-    began = max((event["t"] for event in lab.history()), default=0.0)
-
-    def heard() -> bool:
-        told = [e for e in lab.history(SUBSCRIBER, "tally") if e["t"] > began]
-        return wanted <= {e["node"] for e in told if e["topic"] == "end"}
-
-    lab.wait_until(heard, "every subscriber hears the forwarder")
+    lab.wait_until(
+        lambda: wanted <= {tally["node"] for tally in heard(lab, "end")},
+        "every subscriber hears the forwarder",
+    )
     publishing.stop()
     return Finding(True, f"{len(wanted)} subscribers hear")
 

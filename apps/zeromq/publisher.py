@@ -8,6 +8,7 @@ first subscription; `synchronised.py` waits for every subscriber.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import secrets
 import sys
@@ -80,7 +81,7 @@ def publish(
     settle: float,
     bounds: Bounds,
 ) -> None:
-    """Publish each text; with `settle`, wait so many seconds for the first subscription to come."""
+    """Publish each text, until Ctrl-C; with `settle`, wait so long for the first subscription."""
     with blocking(events, bounds) as sockets:
         # XPUB is PUB that can read the subscriptions.
         socket = sockets.open("updates", zmq.XPUB, connect=[forwarder])
@@ -88,16 +89,10 @@ def publish(
             raise Refused(f"{forwarder}: nobody has subscribed in {settle:g} s")
         stream = Stream(socket, events, topic)
         began = time.perf_counter()
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             for text in texts:
                 stream.publish(text)
-        finally:
-            rate = stream.published / (time.perf_counter() - began)
-            events.emit(
-                "summary",
-                stream=stream.name,
-                topic=topic,
-                published=stream.published,
-                rate=round(rate, 1),
-            )
-            events.say(f"{stream.published} published as {stream.name}, {rate:.0f} a second")
+        rate = stream.published / (time.perf_counter() - began)
+        told = {"published": stream.published, "rate": round(rate, 1)}
+        events.emit("summary", stream=stream.name, topic=topic, **told)
+        events.say(f"{stream.published} published as {stream.name}, {rate:.0f} a second")
