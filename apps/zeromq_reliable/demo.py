@@ -2,8 +2,8 @@
 
 Pirates ask the queue, others call services by name, others again hand requests to Titanic. All the
 while a worker is killed whenever the last one is back at work, the broker is killed twice, and the
-queue and Titanic once. In the end requests are handed in that nobody works yet, and Titanic's host
-loses its power: what has a ticket is answered all the same.
+queue and Titanic once. In the end requests are handed in that nobody works yet, and Titanic is
+killed on a disk that forgets what was not synced: what has a ticket is answered all the same.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from apps.kit.claims import Finding
 from apps.kit.demo import Lab, Running, Workload, outlast
-from apps.kit.faults import PowerOff
+from apps.kit.faults import Disk
 from apps.zeromq_reliable.claims import (
     accepted_twice,
     all_are_answered,
@@ -32,12 +32,12 @@ QUEUE, PIRATE, BROKER, WORKER, TITANIC, CLIENT = (
     for name in ("queue", "pirate", "broker", "worker", "titanic", "client")
 )
 OFFERED = ("echo", "upper", "titanic.request")
-KILLS = 4
-"""How often a worker is killed, and with it a pirate."""
-MORE = 40
-"""Requests that are worked between two kills."""
+ROUNDS = ((BROKER,), (QUEUE, TITANIC), (BROKER,))
+"""Who is killed, besides a worker and a pirate each time."""
+MORE = 25
+"""Requests that pirates and workers have worked before somebody is killed again."""
 KEPT = 20
-"""Requests that wait on Titanic's disk when its power goes."""
+"""Requests that wait on Titanic's disk when it is killed."""
 
 
 def demo(lab: Lab) -> None:
@@ -53,7 +53,7 @@ def demo(lab: Lab) -> None:
     lab.promised("every pirate is answered", all_are_answered(history, ["ask"]))
     lab.promised("every call of a service is answered", all_are_answered(history, ["call"]))
     lab.promised("Titanic asks in the order in which it accepted", first_come_first_asked(history))
-    keep_without_power(lab)
+    keep_on_a_bad_disk(lab)
     verdict(lab)
 
 
@@ -86,13 +86,12 @@ def verdict(lab: Lab) -> None:
 
 
 def kill_them_all(lab: Lab) -> None:
-    """Kill a worker and a pirate whenever the last ones are back, and all others in turn."""
-    workers = itertools.cycle(zip(lab.hosts(WORKER), lab.hosts(PIRATE), strict=False))
-    others = itertools.chain((BROKER, TITANIC, BROKER, QUEUE), itertools.repeat(None))
-    for (worker, pirate), other in itertools.islice(zip(workers, others, strict=False), KILLS):
-        lab.kill(worker, WORKER)
-        lab.kill(pirate, PIRATE)
-        if other is not None:
+    """Kill a worker and a pirate whenever the last ones are back, and the others in turn."""
+    workers, pirates = itertools.cycle(lab.hosts(WORKER)), itertools.cycle(lab.hosts(PIRATE))
+    for others in ROUNDS:
+        lab.kill(next(workers), WORKER)
+        lab.kill(next(pirates), PIRATE)
+        for other in others:
             lab.kill(lab.hosts(other)[0], other)
         worked(lab)
 
@@ -110,17 +109,18 @@ def worked(lab: Lab) -> None:
     )
 
 
-def keep_without_power(lab: Lab) -> None:
-    """Hand in what nobody works, cut the power of Titanic's host, and fetch the replies then."""
-    lab.say("no worker is there; requests are handed in, and Titanic's host loses its power")
+def keep_on_a_bad_disk(lab: Lab) -> None:
+    """Hand in what nobody works, kill Titanic on a disk that forgets, and fetch the replies."""
+    lab.say("no worker is there; requests are handed in, and Titanic is killed on a bad disk")
     host, titanic = lab.hosts(CLIENT)[0], lab.hosts(TITANIC)[0]
+    texts = [f"treasure {lab.rng.getrandbits(32):08x}" for _ in range(KEPT)]
     for worker in lab.hosts(WORKER):
         lab.stop(worker, WORKER)
-    texts = [f"treasure {lab.rng.getrandbits(32):08x}" for _ in range(KEPT)]
-    lab.run(host, "zeromq_reliable", "submit", target(lab), "upper", *texts, "--leave")
-    with lab.inject(PowerOff(titanic)):
-        for worker in lab.hosts(WORKER):
-            lab.restart(worker, WORKER)
+    with lab.inject(Disk(titanic, TITANIC, forgets=True)):
+        lab.run(host, "zeromq_reliable", "submit", target(lab), "upper", *texts, "--leave")
+        lab.kill(titanic, TITANIC)
+    for worker in lab.hosts(WORKER):
+        lab.restart(worker, WORKER)
     lab.wait_ready(titanic, TITANIC)
     wait_for_replies(lab)
 

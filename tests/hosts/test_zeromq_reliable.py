@@ -9,7 +9,7 @@ import pytest
 
 from lab.hosts.inventory import Inventory
 
-testinfra_hosts = ["ansible://zeromq_reliable_client"]
+testinfra_hosts = ["ansible://zeromq_reliable_titanic"]
 PYTHON = "/opt/distlab/bin/python"
 CLIENT = f"{PYTHON} -m apps.zeromq_reliable"
 BARE = """
