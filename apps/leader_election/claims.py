@@ -30,25 +30,27 @@ def tokens_have_one_leader(history: History) -> Finding:
     )
 
 
-def outcomes_are_true(earlier: History, history: History) -> Finding:
+def outcomes_are_true(history: History) -> Finding:
     """What a leader was told of a write is what the resource did with it.
 
-    The writes are those of an earlier reading of the journals: they are read host by host, and a
-    write may be acknowledged after the resource's was read.
+    The resource numbers its writes. Journals are read host by host, so what it took before the
+    first of its events here, or after the last, is no part of this.
     """
-    taken = {e["op"]: e for e in history if e["event"] == "accepted"}
-    writes = operations(earlier, {"write": "write"})
-    done = [op for op in writes if op.outcome == "ok"]
+    events = list(history)
+    taken = {e["op"]: e for e in events if e["event"] == "accepted"}
+    numbers = [e["number"] for e in taken.values()]
+    if not numbers:
+        return Finding(None, "no write was taken")
+    first, last = min(numbers), max(numbers)
+    writes = operations(events, {"write": "write"})
     for op in writes:
-        if op.outcome == "ok" and op.op not in taken:
-            return Finding(False, f"{op.op} was acknowledged, and never taken", op.events)
         if op.outcome == "fail" and op.op in taken:
             return Finding(False, f"{op.op} failed, and was taken", (*op.events, taken[op.op]))
-    if not done:
-        return Finding(None, "no write was acknowledged")
-    unknown = [op for op in writes if op.outcome == "unknown"]
-    told = f"{len(done)} acknowledged writes were taken; {len(unknown)} are of unknown outcome"
-    return Finding(True, told)
+        if op.outcome == "ok" and op.op not in taken and first <= op.result["number"] <= last:
+            return Finding(False, f"{op.op} was acknowledged, and never taken", op.events)
+    done = sum(op.outcome == "ok" for op in writes)
+    unknown = sum(op.outcome == "unknown" for op in writes)
+    return Finding(True, f"{done} acknowledged writes were taken; {unknown} are of unknown outcome")
 
 
 def successions(history: History, faults: Sequence[Event]) -> list[float]:

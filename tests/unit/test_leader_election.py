@@ -157,7 +157,7 @@ def test_the_fence_outlives_a_restart(tmp_path: Path) -> None:
     run(play())
     assert [event["fence"] for event in record.seen("accepted")] == [7]
     assert [(e["fence"], e["highest"]) for e in record.seen("refused")] == [(6, 7)]
-    assert claims.outcomes_are_true(record.seen(), record.seen()).holds
+    assert claims.outcomes_are_true(record.seen()).holds
 
 
 def test_garbage_costs_its_sender_alone(tmp_path: Path) -> None:
@@ -258,7 +258,20 @@ def test_the_timeline_tells_each_turn() -> None:
 
 
 def test_an_acknowledged_write_that_was_never_taken_is_found() -> None:
+    def told_of(number: int) -> list[dict[str, Any]]:
+        op = {"op": "n1:1", "f": "write", "node": "n1"}
+        ok = {**op, "event": "ok", "t": 2.0, "value": {"number": number}}
+        return [{**op, "event": "invoke", "t": 1.0, "value": "x"}, ok]
+
+    taken = [{"event": "accepted", "op": f"n2:{n}", "number": n, "t": n} for n in (4, 6)]
+    assert claims.outcomes_are_true([*told_of(5), *taken]).holds is False
+    for beyond in (3, 7):  # what the resource took before its journal was read, and after
+        assert claims.outcomes_are_true([*told_of(beyond), *taken]).holds
+    assert claims.outcomes_are_true(told_of(5)).holds is None
+
+
+def test_a_failed_write_that_was_taken_is_found() -> None:
     op = {"op": "n1:1", "f": "write", "node": "n1", "value": "x"}
-    writes = [{**op, "event": "invoke", "t": 1.0}, {**op, "event": "ok", "t": 2.0}]
-    assert claims.outcomes_are_true(writes, []).holds is False
-    assert claims.outcomes_are_true([], []).holds is None
+    writes = [{**op, "event": "invoke", "t": 1.0}, {**op, "event": "fail", "t": 2.0}]
+    taken = {"event": "accepted", "op": "n1:1", "number": 1, "t": 1.5}
+    assert claims.outcomes_are_true([*writes, taken]).holds is False
