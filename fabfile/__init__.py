@@ -9,7 +9,7 @@ from invoke.collection import Collection
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # lab/ and apps/ lie beside it
 
-from fabfile import faults, hosts, links, matrix, patterns, runs, store
+from fabfile import faults, hosts, links, matrix, metrics, patterns, runs, store
 
 fault = Collection(
     "fault",
@@ -37,6 +37,7 @@ namespace = Collection(
     patterns.remove,
     patterns.status,
     patterns.logs,
+    metrics.metrics,
     runs.run_demo,
     matrix.matrix,
     store.runs,

@@ -52,6 +52,8 @@ class Events:
         self._run = secrets.token_hex(4)
         self._operations = itertools.count(1)
         self.text = text
+        self.pattern = pattern
+        self.component = component
         self.node = node
 
     def operation(self) -> str:

@@ -88,13 +88,13 @@ async def crowd(
                         await asyncio.wait_for(over.wait(), min(load.think, ends.remaining))
 
     began = time.perf_counter()
-    with _set_by_signals(over):
+    with set_by_signals(over):
         await asyncio.gather(*(one(f"{events.node}-{number}") for number in range(load.callers)))
     summarise(events, latencies, failed, time.perf_counter() - began)
 
 
 @contextmanager
-def _set_by_signals(over: asyncio.Event) -> Iterator[None]:
+def set_by_signals(over: asyncio.Event) -> Iterator[None]:
     """Have the first SIGTERM or Ctrl-C set the event; a second one ends the process."""
     loop = asyncio.get_running_loop()
     numbers = (signal.SIGTERM, signal.SIGINT)

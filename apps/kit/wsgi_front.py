@@ -1,4 +1,4 @@
-"""What stands before a WSGI application: a trace of each request, and bounds on its body.
+"""What stands before a WSGI application: a trace and a sample of each request, and bounds on it.
 
 The request's id comes in `X-Request-ID`, so that its sending and its receipt are known to be one
 message; it goes back with the answer.
@@ -14,6 +14,7 @@ from http import HTTPStatus
 from typing import Any, TypeAlias
 
 from apps.kit.events import Events
+from apps.kit.metrics import sample
 from apps.kit.wsgi import Body, Wsgi
 
 Environ: TypeAlias = dict[str, Any]
@@ -34,8 +35,10 @@ def traced(application: Wsgi, events: Events) -> Wsgi:
         )
 
         def answer(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
-            took = round((time.perf_counter() - began) * 1e3, 3)
-            events.send(f"{request_id}/answer", peer, status=int(status[:3]), ms=took)
+            took = time.perf_counter() - began
+            sample(events, environ["REQUEST_METHOD"], took)
+            told = {"status": int(status[:3]), "ms": round(took * 1e3, 3)}
+            events.send(f"{request_id}/answer", peer, **told)
             return start_response(status, [*headers, ("X-Request-ID", request_id)], *rest)
 
         return application(environ, answer)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from apps.kit.address import Address
 from apps.kit.caller import Caller
 from apps.kit.events import Events
+from apps.kit.metrics import sample
 from apps.kit.outcome import CallFailed, Rejected
 from apps.kit.summary import Load, crowd
 
@@ -33,6 +34,7 @@ def parse(reply: bytes) -> Echo:
 async def echo(caller: Caller, events: Events, op: str, text: str) -> Echo:
     """Ask once, and record what was asked and what is known of the outcome."""
     events.emit("invoke", op=op, f="echo", value=text)
+    began = time.perf_counter()
     try:
         # Echoing twice does no harm, so a call of unknown outcome may be repeated.
         line = text.encode(errors="surrogateescape")  # as it was typed, be it UTF-8 or not
@@ -40,6 +42,7 @@ async def echo(caller: Caller, events: Events, op: str, text: str) -> Echo:
     except CallFailed as error:
         events.emit(error.event, op=op, f="echo", value=text, error=str(error))
         raise
+    sample(events, "echo", time.perf_counter() - began)
     events.emit("ok", op=op, f="echo", value=reply.text, stamp=reply.stamp)
     return reply
 

@@ -6,6 +6,7 @@ runs/<time>-<what>/
     <pattern>/schedule.yml       the faults that its workload was played under, if it was
     <pattern>/history.jsonl      all events, of clients and services, merged by time
     <pattern>/journals/<host>    what journald held for that window, as JSON
+    <pattern>/samples.json       what InfluxDB had of that window, where the pattern metrics runs
     <pattern>/…                  what the demo attached
     report.html       the page to look at
 
@@ -19,6 +20,7 @@ import importlib
 import json
 import platform
 import subprocess
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,6 +33,7 @@ from apps.kit.claims import Finding
 from apps.kit.demo import Lab, Workload
 from lab.catalogue import ROOT, Pattern
 from lab.errors import LabError
+from lab.evidence import samples
 from lab.evidence.stage import Stage
 from lab.evidence.store import RUNS
 from lab.evidence.stored import hold
@@ -84,6 +87,7 @@ class Run:
         self.manifest["patterns"].append(pattern.name)
         self._write_manifest("running")
         play = _demo(pattern) if schedule is None else _workload(pattern, schedule)
+        began = time.time()
         try:
             stage = Stage(self._remote, pattern, self.seed, tell, self._stated)
         except LabError as error:  # a host's journal cannot be read
@@ -98,7 +102,7 @@ class Run:
             stage.attach("broken.txt", traceback.format_exc())
             self._stated(_broken(pattern, f"broke off: {error}"))
         finally:
-            self._keep(pattern, stage)
+            self._keep(pattern, stage, began)
 
     def finish(self, state: str = "finished") -> int:
         """Write the manifest and the page; give the exit status."""
@@ -116,7 +120,7 @@ class Run:
         with self._nonetheless("the verdicts were not written"):
             _write_json(self.path / "verdicts.json", [v.as_json() for v in self.verdicts])
 
-    def _keep(self, pattern: Pattern, stage: Stage) -> None:
+    def _keep(self, pattern: Pattern, stage: Stage, began: float) -> None:
         home = self.path / pattern.name
         self.manifest["figures"][pattern.name] = stage.figures
         with self._nonetheless(f"{pattern.name}: an attachment was not written"):
@@ -136,6 +140,8 @@ class Run:
                 _write_lines(home / "journals" / f"{host}.jsonl", lines)
         with self._nonetheless(f"{pattern.name}: the history was not kept"):
             _write_lines(home / "history.jsonl", map(json.dumps, stage.observed()))
+        with self._nonetheless(f"{pattern.name}: the samples were not kept"):
+            samples.keep(self._remote, pattern.name, (began, time.time()), home)
 
     @contextmanager
     def _nonetheless(self, what: str) -> Iterator[None]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from apps.kit.claims import Event
 from lab.evidence.report.bundle import STATIC, bundle
@@ -22,6 +23,8 @@ from lab.evidence.report.columns import OWN, pack, shown
 from lab.evidence.report.excerpts import Journals
 from lab.evidence.report.spells import spells
 from lab.evidence.report.timeline import Timeline, in_time
+from lab.evidence.samples import kept
+from lab.evidence.sketch import draw
 from lab.evidence.stored import StoredRun
 from lab.evidence.verdict import Verdict
 
@@ -72,7 +75,13 @@ class Section:
         figures = run.manifest.get("figures")
         mine = figures.get(pattern) if isinstance(figures, dict) else None
         self.figures = mine if isinstance(mine, dict) else {}
+        self.samples = kept(self.home)
         self.data = pack(pattern, self.timeline, self.spells)
+
+    @property
+    def latencies(self) -> Markup:
+        """Its samples, drawn."""
+        return Markup(draw(self.samples))  # noqa: S704  it escapes what it writes
 
     @property
     def files(self) -> list[str]:

@@ -1,0 +1,1 @@
+"""Samples of every pattern's latencies, spooled by a collector until InfluxDB has them."""
