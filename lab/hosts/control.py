@@ -148,7 +148,8 @@ def _ask(verb: str, inventory: Inventory, report: Report, **options: object) -> 
 
 
 def _spec(inventory: Inventory) -> LabSpec:
-    suite = next(iter(inventory.hosts.values())).vars.get("lab_suite", DEFAULT_SUITE)
+    variables = next(iter(inventory.hosts.values())).vars
+    suite = variables.get("lab_suite", DEFAULT_SUITE)
     spec = LabSpec(
         lab=inventory.lab,
         directory=str(inventory.directory),
@@ -156,7 +157,10 @@ def _spec(inventory: Inventory) -> LabSpec:
         controller=str(inventory.controller),
         hosts={host.name: str(host.address) for host in inventory.hosts.values()},
         login_key=ssh.login_key(inventory),
-        image=ImageSpec(str(suite), image.declared_packages(CHECKOUT / "roles")),
+        image=ImageSpec(
+            str(suite),
+            image.declared_packages(CHECKOUT / "roles") + image.wanted_packages(variables),
+        ),
     )
     spec.check()
     return spec

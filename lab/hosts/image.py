@@ -12,8 +12,9 @@ import hashlib
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -84,6 +85,14 @@ def declared_packages(roles: Path) -> tuple[str, ...]:
             raise LabError(f"{key} in {file} is no list of package names", f"{key}: [jq, wrk]")
         found.update(packages)
     return tuple(sorted(found))
+
+
+def wanted_packages(variables: Mapping[str, Any]) -> tuple[str, ...]:
+    """The Debian packages that an inventory wants besides those of the roles: `lab_packages`."""
+    packages = variables.get("lab_packages", [])
+    if not isinstance(packages, list) or not all(isinstance(item, str) for item in packages):
+        raise LabError(f"lab_packages is no list of names: {packages!r}", "lab_packages: [tcpdump]")
+    return tuple(str(package) for package in packages)
 
 
 def digest(spec: ImageSpec) -> str:

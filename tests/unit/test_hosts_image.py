@@ -76,3 +76,11 @@ def test_a_declaration_that_would_be_overlooked_is_refused(
     with pytest.raises(LabError) as refused:
         image.declared_packages(tmp_path)
     assert complaint in str(refused.value)
+
+
+def test_an_inventory_may_want_more_packages() -> None:
+    assert image.wanted_packages({}) == ()
+    assert image.wanted_packages({"lab_packages": ["tcpdump", "strace"]}) == ("tcpdump", "strace")
+    for wrong in ("tcpdump", [1], {"tcpdump": True}):
+        with pytest.raises(LabError, match="no list of names"):
+            image.wanted_packages({"lab_packages": wrong})
