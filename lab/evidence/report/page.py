@@ -18,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from apps.kit.claims import Event
+from lab.evidence.report import spans
 from lab.evidence.report.bundle import STATIC, bundle
 from lab.evidence.report.columns import OWN, pack, shown
 from lab.evidence.report.excerpts import Journals
@@ -77,6 +78,11 @@ class Section:
         self.figures = mine if isinstance(mine, dict) else {}
         self.samples = kept(self.home)
         self.data = pack(pattern, self.timeline, self.spells)
+
+    @property
+    def held(self) -> Markup:
+        """Who held what, drawn; nothing if nobody did."""
+        return Markup(spans.draw(self.timeline.events, self.spells))  # noqa: S704  it escapes too
 
     @property
     def latencies(self) -> Markup:
