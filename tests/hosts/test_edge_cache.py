@@ -15,10 +15,11 @@ IMAGES = 500
 
 
 def url(host: Any, path: str) -> str:
-    """Give the address of a path at the host's own edge."""
-    variables = host.ansible.get_variables()
-    port = variables.get("edge_cache_edge_port", 8001)
-    return f"http://{variables['lab_address']}:{port}{path}"
+    """Give the address of a path at the host's own edge: where its unit was told to listen."""
+    told = (
+        ". /etc/distlab/lab-edge-cache-edge.env; echo $EDGE_CACHE_EDGE_LISTEN:$EDGE_CACHE_EDGE_PORT"
+    )
+    return f"http://{host.check_output(told)}{path}"
 
 
 def curl(host: Any, path: str, *options: str) -> tuple[int, dict[str, Any]]:
