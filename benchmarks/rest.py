@@ -46,11 +46,11 @@ def rest(stand: Stand, runs: int, tell: Tell) -> Iterator[Figure]:
         )
         tell(f"rest_api on {server}, wrk on {client}, {runs} times")
         with _item(*address) as url:
-            ours = [_traffic(tools.must(client, f"{_WRK} {url}", 30)) for _ in range(runs)]
+            ours = [traffic(tools.must(client, f"{_WRK} {url}", 30)) for _ in range(runs)]
         there = remote.must(server, "/opt/distlab/bin/python --version").split()[1]
     tell(f"the same app and wrk without the lab, {runs} times")
     with _here(options) as here, _item(*here) as url:
-        theirs = [_traffic(timed([*_WRK.split(), url], stand.tree).output) for _ in range(runs)]
+        theirs = [traffic(timed([*_WRK.split(), url], stand.tree).output) for _ in range(runs)]
     note = (
         f"reads of one item over 8 connections; Python {there} there, {sys.version.split()[0]} here"
     )
@@ -128,10 +128,10 @@ def _ask(host: str, port: int, method: str, path: str, body: object = None) -> s
     return answer.getheader("Location", "")
 
 
-def _traffic(said: str) -> Traffic:
+def traffic(said: str) -> Traffic:
     """Read wrk's report; LabError if the server complained."""
     if "Non-2xx" in said or "Socket errors" in said:
-        raise LabError(f"rest_api did not answer all requests:\n{said}")
+        raise LabError(f"the server did not answer all requests:\n{said}")
     (rate,) = must_match(r"Requests/sec: +([\d.]+)", said)
     cuts = (must_match(rf"{cut}% +([\d.]+)(us|ms|s)\b", said) for cut in (50, 99))
     p50, p99 = (float(value) * _MILLISECONDS[unit] for value, unit in cuts)
