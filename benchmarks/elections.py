@@ -1,7 +1,9 @@
 """How long nobody leads after a leader was killed, by the number of nodes.
 
-It is measured where it counts: at what the leader writes, from the last write of the killed leader
-to the first of the next, by one clock. Nodes beyond the number are stopped.
+On ZooKeeper it is measured where it counts: at what the leader writes, from the last write of the
+killed leader to the first of the next, by one clock. Of the bully election, whose killed leader is
+kept from coming back at once and leading again, it is from the kill to the next one's own word; the
+hosts of a lab on one machine have one clock. Nodes beyond the number are stopped.
 """
 
 from __future__ import annotations
@@ -29,10 +31,14 @@ _CROWD = """\
 leader_election_node:
   hosts:
     n[1:9]:
+bully_node:
+  hosts:
+    n[1:9]:
 """
 """On top of the shared placement, as inventory/fifty/crowd.yml."""
 _NODE, _RESOURCE = "leader_election_node", "leader_election_resource"
 _UNITS = {_NODE: "lab-leader-election-node.service", _RESOURCE: "lab-leader-election-resource"}
+_BULLY = "lab-bully-node.service"
 _PATIENCE = 60.0
 
 
@@ -41,9 +47,10 @@ def elections(stand: Stand, runs: int, tell: Tell) -> Iterator[Figure]:
     (stand.tree / "inventory" / "fifty" / "elections.yml").write_text(_CROWD)
     tell("booting the hosts of fifty")
     stand.fab("up", "fifty")
-    stand.fab("deploy", "fifty", "--only", "zookeeper,leader_election")
+    stand.fab("deploy", "fifty", "--only", "zookeeper,leader_election,bully")
     with Remote(stand.inventory("fifty")) as remote:
         yield from _on_zookeeper(remote, runs, tell)
+        yield from _by_bullying(remote, runs, tell)
     stand.fab("down", "fifty", "--wipe")
 
 
@@ -64,6 +71,36 @@ def _on_zookeeper(remote: Remote, runs: int, tell: Tell) -> Iterator[Figure]:
         what = f"leader_election, {count} nodes: no leader after a kill"
         note = f"of which a session of {session:g} s has to end first" if count == COUNTS[0] else ""
         yield Figure("elections", what, "s", tuple(took), note=note)
+
+
+def _by_bullying(remote: Remote, runs: int, tell: Tell) -> Iterator[Figure]:
+    nodes = remote.inventory.groups["bully_node"]
+    words = Recording(remote, {host: [_BULLY] for host in nodes})
+    for count in COUNTS:
+        tell(f"bully of {count} nodes, whose leader is killed, {runs} times")
+        for host in nodes:
+            verb = "start" if host in nodes[:count] else "stop"
+            remote.must(host, f"sudo -n systemctl {verb} {_BULLY}")
+        took = [_takeover(remote, words, *nodes[count - 2 : count]) for _ in range(runs)]
+        yield Figure("elections", f"bully, {count} nodes: no leader after a kill", "s", tuple(took))
+
+
+def _takeover(remote: Remote, words: Recording, heir: str, leader: str) -> float:
+    """Kill the leader for good; give the seconds until its heir leads."""
+    began = float(remote.must(leader, f"date +%s.%N; sudo -n systemctl restart {_BULLY}"))
+    _until(partial(_led, words, leader, began), f"{leader} leads")
+    kill = f"sudo -n systemctl kill --signal=KILL {_BULLY}; sudo -n systemctl stop {_BULLY}"
+    killed = float(remote.must(leader, f"date +%s.%N; {kill}"))
+    _until(partial(_led, words, heir, killed), f"{heir} leads")
+    return _led(words, heir, killed) - killed
+
+
+def _led(words: Recording, host: str, since: float) -> float:
+    """Give when a node first led after a moment; 0 if it has not."""
+    for lost in words.read().values():
+        raise lost
+    led = (e["t"] for e in words.events if e["event"] == "lead" and e["node"] == host)
+    return float(min((t for t in led if t > since), default=0.0))
 
 
 def _succession(remote: Remote, writes: Recording) -> float:
@@ -92,7 +129,7 @@ def _stand(remote: Remote, count: int) -> bool:
     return any(len(e["candidates"]) == count for e in told if e["event"] == "candidates")
 
 
-def _until(condition: Callable[[], bool], what: str) -> None:
+def _until(condition: Callable[[], object], what: str) -> None:
     deadline = time.monotonic() + _PATIENCE
     while not condition():
         if time.monotonic() > deadline:
