@@ -53,6 +53,7 @@ an_attempt = click.option(
 @liveness
 @click.option("--capacity", type=MOST, default=1000, help="Most requests that wait.")
 @click.option("--expire", type=SECONDS, default=10.0, help="Seconds that a request waits at most.")
+@click.option("--workers", type=MOST, default=1000, help="Most workers.")
 def queue(
     events: Events,
     *,
@@ -63,9 +64,10 @@ def queue(
     liveness: int,
     capacity: int,
     expire: float,
+    workers: int,
 ) -> None:
     """Be the queue of the Paranoid Pirates: clients on one port, workers on another."""
-    core = Queue(Pace(heartbeat, liveness), QueueLimits(capacity, expire))
+    core = Queue(Pace(heartbeat, liveness), QueueLimits(capacity, expire, workers))
     bind = {CLIENTS: Address(listen, port), WORKERS: Address(listen, workers_port)}
     run_service(events, Shell(core, events, bind=bind))
 

@@ -43,6 +43,8 @@ class QueueLimits:
     """Requests that wait; one more is dropped."""
     expire: float = 10.0
     """Seconds that a request waits; its client has asked again by then."""
+    workers: int = 1000
+    """Workers; one more is not listened to."""
 
 
 class Queue:
@@ -93,6 +95,8 @@ class Queue:
         member = self._crew.get(peer)
         if member is None and isinstance(said, Job):
             raise BadFrames("a reply of nobody who said READY")
+        if member is None and len(self._crew) >= self._limits.workers:
+            raise BadFrames("there are too many workers")
         if member is None:  # also by a heartbeat: the queue may have forgotten it in a restart
             member = self._crew.join(now, peer)
             yield Emit("registered", {"peer": shown(peer)})

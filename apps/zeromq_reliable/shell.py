@@ -44,6 +44,8 @@ BATCH = 100
 """Messages that are fed together, at most."""
 LONGEST = 1 << 18
 """Bytes of all frames of a message; a longer one is dropped."""
+PROVOKED = {"refused", "registered", "lost", "expired", "gave_up"}
+"""What a stranger can bring about at will, so that the kit bounds how many are written."""
 _EX_SOFTWARE = 70
 
 
@@ -207,8 +209,8 @@ class Shell:
                 self._cancel(name)
             case Reopen(socket):
                 self._reopen(socket)
-            case Emit("refused", fields):
-                self._events.bounded("refused", **fields)
+            case Emit(event, fields) if event in PROVOKED:
+                self._events.bounded(event, **fields)
             case Emit(event, fields):
                 self._events.emit(event, **fields)
             case Persist():

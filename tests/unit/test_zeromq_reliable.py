@@ -255,6 +255,16 @@ class TestQueue:
         assert said(queue.receive(2.0, two, replied), client) == [(b"\0\0\0\1", b"", b"ho")]
         assert told(queue.receive(2.0, two, replied), "refused")
 
+    def test_it_is_bounded(self) -> None:
+        queue = Queue(PACE, QueueLimits(capacity=1, expire=1.0, workers=1))
+        asked = {"frames": (b"", b"hi")}
+        assert told(queue.receive(0.0, "clients/c", asked), "refused") == []
+        assert told(queue.receive(0.0, "clients/c", asked), "refused")
+        assert told(queue.timer(2.0, "beat"), "expired")
+        for worker, refused in (("workers/1", 0), ("workers/2", 1)):
+            effects = queue.receive(2.0, worker, {"frames": (b"\1",)})
+            assert len(told(effects, "refused")) == refused
+
     def test_a_liar_is_no_pirate(self) -> None:
         queue = Queue(PACE, QueueLimits())
         queue.receive(0.0, "workers/1", {"frames": (b"\1",)})
