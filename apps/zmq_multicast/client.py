@@ -15,8 +15,21 @@ from apps.zmq_multicast.network import CannotOpen, Network
 from apps.zmq_multicast.publisher import SETTLE, Publisher
 from apps.zmq_multicast.subscriber import Subscriber
 
-_LOOK = 100
-"""ms without a message after which it is asked whether the time is up."""
+_LOOK = 0.1
+"""Seconds after which it is asked whether it is time to end, at most."""
+
+
+class Ending:
+    """Whether Ctrl-C or SIGTERM has asked for an end, which comes between two messages."""
+
+    def __init__(self) -> None:
+        """Hear of it from now on."""
+        self.asked = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._ask)
+
+    def _ask(self, *_: object) -> None:
+        self.asked = True
 
 
 def publish(
@@ -35,7 +48,7 @@ def publish(
     With tcp, wait for so many subscribers first: it knows them, and drops what nobody wants yet.
     Ctrl-C ends it early.
     """
-    _end_by_signals()
+    ending = Ending()
     took = 0.0
     try:
         with Publisher(network, events, topic, stay=stay) as publisher:
@@ -43,8 +56,8 @@ def publish(
                 raise Rejected(f"fewer than {subscribers} subscribed; nothing was published")
             time.sleep(SETTLE)
             began = time.perf_counter()
-            with contextlib.suppress(KeyboardInterrupt):
-                for payload in paced(payloads, rate, seconds):
+            with contextlib.suppress(KeyboardInterrupt):  # at the prompt
+                for payload in paced(payloads, rate, seconds, ending):
                     publisher.publish(payload)
             took = time.perf_counter() - began
     except (CannotOpen, ValueError) as error:
@@ -62,10 +75,10 @@ def subscribe(
     network: Network, events: Events, *, topic: str, count: int | None, seconds: float | None
 ) -> None:
     """Tell what comes until so many have come, the time is up, or Ctrl-C; then sum up."""
-    _end_by_signals()
+    ending = Ending()
     try:
         with Subscriber(network, events, topic) as subscriber:
-            began, ended = _read(subscriber, count, seconds)
+            began, ended = _read(subscriber, count, seconds, ending)
     except CannotOpen as error:
         raise Rejected(str(error)) from error
     took = ended - began
@@ -82,32 +95,30 @@ def subscribe(
     events.emit("summary", **figures, streams=streams)
 
 
-def _read(subscriber: Subscriber, count: int | None, seconds: float | None) -> tuple[float, float]:
+def _read(
+    subscriber: Subscriber, count: int | None, seconds: float | None, ending: Ending
+) -> tuple[float, float]:
     """Read as long as is wanted; give when the first message came, and the last."""
     deadline = None if seconds is None else time.monotonic() + seconds
     first = last = 0.0
-    with contextlib.suppress(KeyboardInterrupt):  # the usual end; what came is summed up
-        while count is None or subscriber.received < count:
-            if deadline is not None and time.monotonic() > deadline:
-                break
-            if subscriber.socket.poll(_LOOK) and subscriber.take(count):
-                last = time.perf_counter()
-                first = first or last
+    while not ending.asked and (count is None or subscriber.received < count):
+        if deadline is not None and time.monotonic() > deadline:
+            break
+        if subscriber.socket.poll(round(_LOOK * 1000)) and subscriber.take(count):
+            last = time.perf_counter()
+            first = first or last
     return first, last
 
 
-def _end_by_signals() -> None:
-    """Have SIGTERM do as Ctrl-C does."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-
-def paced(payloads: Iterable[bytes], rate: float, seconds: float | None) -> Iterator[bytes]:
+def paced(
+    payloads: Iterable[bytes], rate: float, seconds: float | None, ending: Ending
+) -> Iterator[bytes]:
     """Give them so many a second, without drifting; as fast as they are taken if `rate` is 0."""
     began = time.perf_counter()
     for number, payload in enumerate(payloads):
-        ahead = began + number / rate - time.perf_counter() if rate else 0.0
-        if ahead > 0:
-            time.sleep(ahead)
-        if seconds is not None and time.perf_counter() - began >= seconds:
+        due = began + number / rate if rate else began
+        while not ending.asked and (ahead := due - time.perf_counter()) > 0:
+            time.sleep(min(ahead, _LOOK))
+        if ending.asked or (seconds is not None and time.perf_counter() - began >= seconds):
             return
         yield payload

@@ -11,10 +11,12 @@ import contextlib
 import itertools
 import json
 import random
+import signal
 import socket
 import struct
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from hypothesis import strategies as st
 
 from apps.zmq_multicast import binding
 from apps.zmq_multicast.__main__ import cli
-from apps.zmq_multicast.client import paced
+from apps.zmq_multicast.client import Ending, paced
 from apps.zmq_multicast.core import Fate, Follower
 from apps.zmq_multicast.network import CannotOpen, Network, rehearse, subscribing
 from apps.zmq_multicast.probe import build, device, neighbours, pace, route, where
@@ -38,6 +40,15 @@ from tests.loopback import Record, free_port, run, until
 
 ROOT = Path(__file__).parents[2]
 GROUP = "239.192.18.1"
+
+
+@pytest.fixture
+def ending() -> Iterator[Ending]:
+    """What hears of signals; afterwards they are whose they were."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield Ending()
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def by_tcp(port: int = 0) -> Network:
@@ -353,6 +364,7 @@ def test_the_publishers_unit_ticks_until_it_is_told_to_stop() -> None:
     assert (followed_to["ended"], followed_to["last"]) == (True, closed["sent"])
 
 
+@pytest.mark.usefixtures("ending")  # the command's own handlers are gone afterwards
 def test_publish_and_subscribe_are_commands() -> None:
     port = str(free_port())
     where_to = ["--transport", "tcp", "--interface", "127.0.0.1", "--group", "127.0.0.1"]
@@ -385,10 +397,12 @@ def test_a_wrong_command_line_is_said(words: list[str]) -> None:
     assert "Error" in done.stderr
 
 
-def test_pace_is_kept_and_time_ends_it() -> None:
-    assert list(paced([b"x"] * 5, 0.0, None)) == [b"x"] * 5
-    assert list(paced([b"x"] * 5, 10_000.0, None)) == [b"x"] * 5
-    assert list(paced(itertools.repeat(b"x"), 1000.0, 0.0)) == []
+def test_pace_is_kept_and_time_or_a_signal_ends_it(ending: Ending) -> None:
+    assert list(paced([b"x"] * 5, 0.0, None, ending)) == [b"x"] * 5
+    assert list(paced([b"x"] * 5, 10_000.0, None, ending)) == [b"x"] * 5
+    assert list(paced(itertools.repeat(b"x"), 1000.0, 0.0, ending)) == []
+    ending.asked = True
+    assert list(paced(itertools.repeat(b"x"), 0.001, None, ending)) == []
 
 
 # The shield
