@@ -79,13 +79,13 @@ def test_runs_are_compared_one_by_one() -> None:
 
 
 def test_wrk_is_read_in_its_units() -> None:
-    assert rest._traffic(WRK) == Traffic(1902.95, 0.89, 1020.0)
+    assert rest.traffic(WRK) == Traffic(1902.95, 0.89, 1020.0)
 
 
 @pytest.mark.parametrize("complaint", ["Non-2xx or 3xx responses: 3", "Socket errors: connect 8"])
 def test_a_server_that_failed_has_no_rate(complaint: str) -> None:
     with pytest.raises(LabError, match="did not answer all"):
-        rest._traffic(WRK + complaint)
+        rest.traffic(WRK + complaint)
 
 
 def test_sockperf_is_read_in_milliseconds() -> None:
