@@ -180,4 +180,4 @@ def target(lab: Lab, component: str = BROKER) -> str:
     return f"{lab.address(host)}:{lab.option(host, f'{component}_port')}"
 
 
-WORKLOAD = Workload(play, aims=(BROKER, TITANIC, WORKER, QUEUE, PIRATE), clients=(CLIENT,))
+WORKLOAD = Workload(play, aims=(TITANIC, BROKER, WORKER, QUEUE, PIRATE), clients=(CLIENT,))
