@@ -18,7 +18,7 @@ def nothing_lost(history: History) -> Finding:
     count = 0
     for source, batches in acknowledged.items():
         if source not in has:
-            continue
+            return Finding(None, f"nobody looked for what {source} sent", tuple(batches[:1]))
         there = _numbers(has[source]["has"])
         for event in batches:
             missing = _numbers([event["value"]]) - there
@@ -27,7 +27,7 @@ def nothing_lost(history: History) -> Finding:
                 return Finding(False, told, (event, has[source]))
         count += len(_numbers(event["value"] for event in batches))
     if not count:
-        return Finding(None, "nothing was acknowledged, or nobody looked")
+        return Finding(None, "nothing was acknowledged")
     return Finding(
         True, f"{count} samples of {len(acknowledged)} publishers acknowledged, all there"
     )
@@ -57,6 +57,8 @@ def all_arrived(history: History) -> Finding:
     """The database has exactly what was sent: nothing is missing, and nothing is too much."""
     sent, has = _of(history, "invoke"), _stored(history)
     total = 0
+    if unseen := sorted(sent.keys() - has.keys()):
+        return Finding(None, f"nobody looked for what {unseen[0]} sent")
     for source, event in has.items():
         numbers = _numbers(one["value"] for one in sent.get(source, ()))
         if (there := _numbers(event["has"])) != numbers or event["points"] != len(numbers):
@@ -64,7 +66,7 @@ def all_arrived(history: History) -> Finding:
             return Finding(False, told, (event,))
         total += len(numbers)
     if not total:
-        return Finding(None, "nobody looked for what was sent")
+        return Finding(None, "nothing was sent")
     return Finding(True, f"{total} samples sent by {len(has)} publishers, {total} points counted")
 
 
@@ -81,13 +83,14 @@ def refusal_is_told(history: History) -> Finding:
     return Finding(True, f"{batches} batches found no room and were told so", tuple(full[:1]))
 
 
-def drops_are_counted(taken: int, dropped: int, points: int, told: int) -> Finding:
+def drops_are_counted(summary: Event, points: int, told: int) -> Finding:
     """Of a flood, what the agent took is in the database, and so is the count of what it did not.
 
     `points` and `told` are the database's numbers of samples, and of samples dropped.
     """
+    taken, dropped = summary["taken"], summary["dropped"]
     said = f"{taken} taken and {points} there; {dropped} dropped and {told} told"
-    return Finding((taken, dropped) == (points, told), said)
+    return Finding((taken, dropped) == (points, told), said, (summary,))
 
 
 def _of(history: History, name: str) -> dict[str, list[Event]]:

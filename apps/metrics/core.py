@@ -116,17 +116,18 @@ def series(host: Any, pattern: Any, component: Any, operation: Any) -> str:
     A line break would begin another line, and a backslash at a value's end would swallow the comma
     after it: the line protocol has no escape for either, so names with them are refused.
     """
-    tags = {"component": component, "host": host, "pattern": pattern}
-    if operation is not None:
-        tags["operation"] = operation
-    if not all(type(value) is str for value in tags.values()):
+    if not (type(host) is type(pattern) is type(component) is str):
         raise Malformed("a name is a text")
-    return _series(DROPPED if operation is None else LATENCY, *sorted(tags.items()))
+    if not (operation is None or type(operation) is str):
+        raise Malformed("an operation's name is a text, or null")
+    return _series(host, pattern, component, operation)
 
 
 @lru_cache(maxsize=4096)
-def _series(measurement: str, *tags: tuple[str, str]) -> str:
-    return ",".join([measurement, *(f"{name}={_tag(value)}" for name, value in tags)])
+def _series(host: str, pattern: str, component: str, operation: str | None) -> str:
+    tags = {"component": component, "host": host, "operation": operation, "pattern": pattern}
+    written = (f"{name}={_tag(value)}" for name, value in tags.items() if value is not None)
+    return ",".join([DROPPED if operation is None else LATENCY, *written])
 
 
 def _tag(value: str) -> str:

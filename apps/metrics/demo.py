@@ -24,11 +24,11 @@ from apps.metrics.influx import select
 
 STORE, COLLECTOR, AGENT = "metrics_store", "metrics_collector", "metrics_agent"
 CLIENT = "metrics_client"
-RATE = 500
+RATE = 300
 """Samples a second that each publisher makes."""
 PATIENCE = 15.0
 """Seconds in which what is spooled must have arrived, now that all is well."""
-FLOOD = 5000
+OPERATION, FLOOD = "flood", 5000
 """Samples that one process makes at once: more than its agent's socket holds."""
 
 
@@ -79,7 +79,7 @@ def disk_full(lab: Lab) -> None:
     lab.say("the collector's disk is full while InfluxDB is away: batches are refused, and kept")
     lab.stop(store, STORE)
     with lab.inject(Disk(collector, COLLECTOR, full=True, free=256 << 10)):
-        running = publishers(lab, "--count", 5000, "--batch", 250)
+        running = publishers(lab, "--count", 4000, "--batch", 250)
         lab.wait_until(lambda: bool(lab.history(COLLECTOR, "full")), "the spool is full")
     lab.restart(store, STORE)
     for one in running:
@@ -91,20 +91,22 @@ def disk_full(lab: Lab) -> None:
 def flood(lab: Lab) -> None:
     """Have one process sample faster than its agent reads."""
     host, store = lab.hosts(CLIENT)[0], lab.hosts(STORE)[0]
-    name = f"flood-{lab.rng.randrange(2**32):08x}"
+    asked = (
+        select("count(ms)", LATENCY, operation=OPERATION, host=host),
+        select("sum(count)", DROPPED, host=host),
+    )
     lab.say(f"{FLOOD} samples at once on {host}: what its agent cannot take is counted")
-    before = total(lab, select("sum(count)", DROPPED, host=host))
-    summary = lab.run(host, "metrics", "sample", name, 1, "--count", FLOOD).events[-1]
-    taken, dropped = int(summary["taken"]), int(summary["dropped"])
+    points, told = (total(lab, text) for text in asked)
+    summary = lab.run(host, "metrics", "sample", OPERATION, 1, "--count", FLOOD).events[-1]
     found: list[Finding] = []
 
-    def told() -> bool:
-        points = total(lab, select("count(ms)", LATENCY, operation=name))
-        now = total(lab, select("sum(count)", DROPPED, host=host))
-        found.append(drops_are_counted(taken, dropped, points, now - before))
-        return found[-1].holds is True
+    def settled() -> bool:
+        now = [total(lab, text) for text in asked]
+        made = drops_are_counted(summary, now[0] - points, now[1] - told)
+        found.append(made)
+        return made.holds is True
 
-    patiently(lab, told, f"the samples of {host} are in {store}")
+    patiently(lab, settled, f"the samples of {host} are in {store}")
     lab.limit("a process that samples too fast drops some, and counts them", found[-1])
 
 

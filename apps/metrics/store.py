@@ -9,6 +9,7 @@ from pathlib import Path
 from apps.kit.address import Address
 from apps.kit.daemon import Daemon
 from apps.kit.events import Events
+from apps.metrics.influx import ROWS
 
 PROGRAM = "/usr/bin/influxd"
 _CONFIGURATION = """\
@@ -47,7 +48,7 @@ bind-address = "127.0.0.1:0"  # its own backups; nobody asks for them
   pprof-enabled = false
   max-body-size = 4194304
   max-connection-limit = 200
-  max-row-limit = 1000000
+  max-row-limit = {rows}
   max-concurrent-write-limit = 8
   max-enqueued-write-limit = 64
 
@@ -75,7 +76,7 @@ class Influxd(Daemon):
         path = self._directory / "influxdb.conf"
         path.write_text(
             _CONFIGURATION.format(
-                directory=self._directory, listen=self._address, series=self._series
+                directory=self._directory, listen=self._address, series=self._series, rows=ROWS
             )
         )
         return [PROGRAM, "-config", str(path)]

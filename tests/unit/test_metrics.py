@@ -279,7 +279,8 @@ def test_each_sample_is_counted_once() -> None:
 def test_all_that_was_sent_is_counted() -> None:
     judged(all_arrived([*SENT, has(20, [0, 19])]), True, "20 samples")
     judged(all_arrived([*SENT, has(10, [0, 9])]), False, "sent 20")
-    judged(all_arrived([*SENT]), None, "nobody")
+    judged(all_arrived([*SENT]), None, "nobody looked")
+    judged(all_arrived([]), None, "nothing was sent")
 
 
 def test_a_refusal_is_told() -> None:
@@ -290,5 +291,6 @@ def test_a_refusal_is_told() -> None:
 
 
 def test_drops_are_counted() -> None:
-    assert drops_are_counted(7, 3, 7, 3).holds
-    assert drops_are_counted(7, 3, 7, 2).holds is False
+    summary = {"event": "summary", "taken": 7, "dropped": 3, "t": 1}
+    judged(drops_are_counted(summary, 7, 3), True, "3 dropped and 3 told")
+    judged(drops_are_counted(summary, 7, 2), False, "3 dropped and 2 told")
