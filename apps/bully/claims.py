@@ -87,8 +87,8 @@ def unbroken(promise: Finding) -> Finding:
     return promise
 
 
-def two_coordinators(history: History) -> Finding:
-    """Shown if a node still believed to lead when another one began to (a known limit).
+def two_coordinators(history: History, since: float = 0.0) -> Finding:
+    """Shown if a node still believed to lead when another one began to, later than `since`.
 
     That it believed so still is told by what it does next; a node that recovers was dead.
     """
@@ -102,7 +102,7 @@ def two_coordinators(history: History) -> Finding:
             return Finding(True, told, (lead, others[0], event))
         if event["event"] == "lead":
             for _, later in leading.values():
-                later.append(event)
+                later.extend([event] if event["t"] > since else [])
             leading[event["node"]] = (event, [])
     return Finding(None, "no two coordinated at once in this history")
 

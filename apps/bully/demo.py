@@ -67,7 +67,9 @@ def demo(lab: Lab) -> None:
     told = f"{len(findings)} times: after each fault, and after its end"
     lab.promised(HIGHEST_LEADS, failed[0] if failed else Finding(True, told))
     judge(lab)
-    lab.limit("in a partition, two coordinate at once", two_coordinators(lab.history()))
+    history = lab.history()
+    parted = injections(history, "partition")[-1]["t"]
+    lab.limit("in a partition, two coordinate at once", two_coordinators(history, parted))
 
 
 def play(lab: Lab, seconds: float) -> None:

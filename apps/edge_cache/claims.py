@@ -2,8 +2,8 @@
 
 Promised, whatever befalls the hosts: what a client gets are the canonical server's bytes; no edge
 keeps a write of an earlier epoch than one that it took part in. Promised of a crowd that asks for
-one image at once: the canonical server gave it once. Promised while the canonical server is off:
-what is kept is still given, and marked stale.
+one image at once, while the leader stays: the canonical server gave it once. Promised while the
+canonical server is off: what is kept is still given, and marked stale.
 """
 
 from __future__ import annotations

@@ -143,10 +143,12 @@ def test_settled_looks_at_what_each_said_last() -> None:
 
 
 def test_who_was_dead_did_not_coordinate() -> None:
-    two = [said("lead", "c", [1, 2]), said("lead", "b", [2, 1])]
+    two = [said("lead", "c", [1, 2], 1.0), said("lead", "b", [2, 1], 2.0)]
     assert two_coordinators(two).holds is None
     assert two_coordinators([*two, said("election", "c", [1, 2], why="recovery")]).holds is None
-    assert two_coordinators([*two, said("election", "c", [1, 2], why="b leads too")]).holds
+    told = [*two, said("election", "c", [1, 2], 3.0, why="b leads too")]
+    assert two_coordinators(told).holds
+    assert two_coordinators(told, since=2.5).holds is None
 
 
 # Live, on loopback
