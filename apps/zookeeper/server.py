@@ -31,7 +31,7 @@ _NEEDED = (
     "snappy-java",
 )
 CLASSPATH = ":".join(str(JARS / f"{name}.jar") for name in _NEEDED)
-_PATIENCE = 10.0
+_PATIENCE = 6.0
 """Seconds that it waits for a quorum before it is ready without."""
 _INIT_TICKS = 20
 _SYNC_TICKS = 4
