@@ -16,7 +16,7 @@ from apps.kit.faults import injections
 from apps.kit.history import Operation, operations
 
 BROKER, SUBSCRIBER = "mqtt_broker", "mqtt_subscriber"
-READINGS, JOBS = "readings/", "jobs/"
+READINGS, JOBS, MARKS = "readings/", "jobs/", "readings/mark/"
 NOTHING = Finding(None, "nothing was published")
 
 
@@ -91,6 +91,11 @@ def retained(heard: History, clients: Collection[str]) -> Finding:
         return Finding(False, f"nothing is retained of {', '.join(missing)}", tuple(told[:3]))
     states = ", ".join(f"{client} {had[client]}" for client in sorted(clients))
     return Finding(True, states, tuple(told[:3]))
+
+
+def served(history: History, subscribers: Collection[str]) -> Finding:
+    """What was published last, when all was well again, was delivered to every subscriber."""
+    return at_least_once(_traffic(history, MARKS, 2), to=subscribers)
 
 
 # Limits

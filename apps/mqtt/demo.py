@@ -13,6 +13,7 @@ from apps.kit.faults import Disk, Kill, Partition, PowerOff
 from apps.kit.retry import Deadline
 from apps.mqtt.claims import (
     BROKER,
+    MARKS,
     SUBSCRIBER,
     copies,
     deliveries,
@@ -26,6 +27,7 @@ from apps.mqtt.claims import (
     overtaken,
     repeated_at_qos1,
     retained,
+    served,
     will_fired,
 )
 
@@ -84,6 +86,7 @@ def play(lab: Lab, seconds: float) -> None:
         lab.say(f"the broker was {why}: it may have forgotten what it had confirmed; {lost.detail}")
     else:
         judge(lab)
+    lab.promised("afterwards every subscriber is served", served(history, lab.hosts(SUBSCRIBER)))
     for qos in (1, 2):
         lab.figure(f"duplicated_qos{qos}", copies(history, qos))
 
@@ -165,7 +168,7 @@ def quiet(lab: Lab) -> None:
 def settle(lab: Lab) -> None:
     """Wait until all that was published is delivered, or nothing comes any more."""
     everybody, host = lab.hosts(SUBSCRIBER), lab.hosts(CLIENT)[0]
-    asked = lab.run(host, P, "publish", target_of(lab), "readings/mark/2", "mark", "--qos", 2)
+    asked = lab.run(host, P, "publish", target_of(lab), f"{MARKS}2", "mark", "--qos", 2)
     marks = {e["id"] for e in asked.events if e["event"] == "send"}
     seen, silence = 0, Deadline(SILENCE)
 

@@ -360,6 +360,14 @@ def test_what_was_confirmed_must_reach_everybody() -> None:
     assert claims.nothing_lost([], 1, BOTH).holds is None
 
 
+def test_who_is_served_had_the_mark() -> None:
+    mark = [{**event, "topic": "readings/mark/2"} for event in published("n5-a:1", 2)]
+    history = [*published("n3-a:1", 2), *mark, had("n5-a:1", "n1", 1, 2)]
+    assert claims.served(history, ("n1",)).holds is True
+    assert claims.served(history, BOTH).holds is False
+    assert claims.served([], BOTH).holds is None
+
+
 def test_a_record_tells_what_a_lost_journal_cannot() -> None:
     recorded = {"event": "recorded", "node": "n2", "component": "subscriber", "t": 5.0}
     history = [
