@@ -28,6 +28,7 @@ from benchmarks import (
     report,
     rest,
     sockets,
+    zeromq,
 )
 from benchmarks.figures import Figure, Tell
 from benchmarks.machine import circumstances
@@ -59,6 +60,7 @@ PARTS = {
     "faults": Part(faults.faults, ("sockperf",)),
     "metrics": Part(metrics.metrics),
     "mqtt": Part(mqtt.mqtt),
+    "zeromq": Part(zeromq.zeromq),
     "edge": Part(edge.edge, ("wrk",)),
     "checkers": Part(checkers.judging),
     "report": Part(pages.pages, ("chromium",)),
