@@ -28,6 +28,8 @@ BELOW = "/distlab/demo"
 ALIVE = f"{BELOW}/alive"
 CALLERS = 3
 """On each host."""
+LONGEST = 300.0
+"""Seconds that sessions go on at most: the demo ends them much sooner, but on a busy machine."""
 PATIENCE = 20
 """Seconds in which the ensemble must answer again, whatever befell it."""
 
@@ -35,7 +37,7 @@ PATIENCE = 20
 def demo(lab: Lab) -> None:
     """Play it; see the module's docstring."""
     clear(lab)
-    loads = start(lab, "--for", 120, "--timeout", 15)
+    loads = start(lab, "--for", LONGEST, "--timeout", 15)
     until_writing(lab)
     lab.say("the leader is killed")
     lab.inject(Kill(by_mode(lab)[0], SERVER))
@@ -98,7 +100,7 @@ def start(lab: Lab, *options: object) -> list[Running]:
     """Start sessions on every client host."""
     how = (*options, "--callers", CALLERS, "--think", 0.05, "--seed", lab.seed)
     return [
-        lab.start(host, "zookeeper", "load", ensemble(lab), BELOW, *how)
+        lab.start(host, "zookeeper", "load", ensemble(lab), BELOW, *how, timeout=LONGEST + 60)
         for host in lab.hosts(CLIENT)
     ]
 
