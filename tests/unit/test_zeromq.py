@@ -7,6 +7,8 @@ import contextlib
 import math
 import random
 import socket as net
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -36,6 +38,7 @@ from apps.zeromq.subscriber import subscriber
 from apps.zeromq.ventilator import Plan, Ventilator
 from apps.zeromq.wire import Garbled, Result, Task, Update
 from apps.zeromq.worker import worker
+from benchmarks import zmq_floors
 from tests.loopback import PATIENCE, Record, free_port, run, until
 
 BOUNDS = Bounds()
@@ -509,3 +512,24 @@ def test_a_client_ends_with_what_is_known(arguments: list[str], status: int, sai
     ended = CliRunner().invoke(cli, arguments)
     assert ended.exit_code == status
     assert said in ended.output
+
+
+@pytest.mark.parametrize(("bound", "kind"), [("rep", "req"), ("pub", "sub"), ("push", "pull")])
+def test_a_floor_does_what_is_measured(bound: str, kind: str) -> None:
+    at = anywhere()
+    serving = [
+        sys.executable,
+        zmq_floors.__file__,
+        "serve",
+        bound,
+        at.host,
+        str(at.port),
+        "50",
+        "9",
+    ]
+    process = subprocess.Popen(serving)
+    try:
+        assert zmq_floors.call(kind, f"tcp://{at}", 50, 9)["rate"] > 0
+    finally:
+        process.terminate()
+        process.wait()
