@@ -49,7 +49,7 @@ class Picture:
         """The SHA-256 of its bytes, in hexadecimal digits."""
         return hashlib.sha256(self.body).hexdigest()
 
-    @property
+    @cached_property
     def headers(self) -> dict[str, str]:
         """What an answer that has it says of it."""
         digest = base64.b64encode(bytes.fromhex(self.digest)).decode()
