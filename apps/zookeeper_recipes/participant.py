@@ -16,7 +16,7 @@ import secrets
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar
 
 from kazoo.exceptions import KazooException, NodeExistsError, NoNodeError
 
@@ -60,6 +60,14 @@ class Participant(Session):
         self.losses = 0
         """How often our session was lost, with all its ephemeral nodes."""
         self._waiting: set[threading.Event] = set()
+
+    def __enter__(self) -> Self:
+        """Begin the session; Refused if no server that has a quorum answers for so long."""
+        answer, self._timeout = self._timeout, self.patience
+        try:
+            return super().__enter__()
+        finally:
+            self._timeout = answer
 
     # Asking
 
