@@ -164,7 +164,10 @@ def cut_off_too_long(lab: Lab) -> None:
         lab.wait_until(lambda: count(lab, others[0], stream) >= enough, "the others hear more")
     ticks = set(joined(lab, "tick"))
     lab.kill(publisher, PUBLISHER)
-    lab.wait_until(lambda: bool(gap_is_told(lab.history(), stream, cut).holds), "the gap is known")
+    lab.wait_until(
+        lambda: bool(gap_is_told(lab.history(SUBSCRIBER, "gap"), stream, cut).holds),
+        "the gap is known",
+    )
     published = stream_of(publishing.stop())
     again = await_stream(lab, "tick", but=ticks)
     history = lab.history()

@@ -151,6 +151,7 @@ def publishing(context: zmq.Context[zmq.Socket[bytes]], network: Network) -> zmq
     """Open a socket that publishes; CannotOpen. It waits, rather than drop, when it is too fast."""
     sock = context.socket(zmq.XPUB)
     sock.setsockopt(zmq.XPUB_NODROP, 1)
+    sock.setsockopt(zmq.XPUB_VERBOSE, 1)  # tell of each subscriber over tcp, not of each topic
     sock.setsockopt(zmq.SNDHWM, OUTGOING)
     sock.setsockopt(zmq.SNDTIMEO, PATIENCE)
     return _opened(sock, network, publishes=True)
