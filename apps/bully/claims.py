@@ -122,7 +122,7 @@ def _grow(
             latest[event["node"]] = event
         count += event["event"] == wanted or not wanted
     if not count:
-        return Finding(None, f"no node {did} anything in this history")
+        return Finding(None, f"no node {did} any epoch in this history")
     return Finding(True, f"{len(latest)} nodes {did} growing epochs alone, {count} times")
 
 
