@@ -117,6 +117,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("placed", units, ids=names, indirect=True)
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist's own looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say what has to run in one worker: all that uses the lab under test, and the browser."""
     for item in items:

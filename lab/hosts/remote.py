@@ -122,13 +122,13 @@ class Started:
         self._remote = remote
         self._command = command
         self._deadline = time.monotonic() + seconds + GRACE
+        self._said = bytearray()
         bounded = f"exec timeout --kill-after=2 {seconds:g} sh -c {shlex.quote(command)}"
         try:
             self._channel = remote.connection(host).transport.open_session(timeout=CONNECT_TIMEOUT)
             self._channel.exec_command(f"echo $$; {bounded}")
         except (EOFError, OSError, paramiko.SSHException) as error:
             raise self._lost(error) from error
-        self._said = bytearray()
         self._pid: Future[int] = Future()
         self._readers = ThreadPoolExecutor(max_workers=2)
         self._stdout = self._readers.submit(self._read_stdout)
