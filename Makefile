@@ -8,8 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 FAB := $(BIN)/fab
 READY := $(VENV)/.locked
-# The lab under test is one worker's, whatever their number; most of a host test is waiting.
-WORKERS := --numprocesses 4 --dist loadgroup
+# A lab is one worker's, whatever their number (tests/conftest.py); most of a host test is waiting.
+WORKERS := --numprocesses 4
 
 .PHONY: help demo test check lint format bench down lock clean
 

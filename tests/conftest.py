@@ -13,19 +13,27 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pytest
 import testinfra
 from hypothesis import settings
+from xdist.scheduler import LoadFileScheduling
 
 from lab.catalogue import ROOT, Component, patterns
 from lab.hosts.inventory import Inventory, load
 from lab.status import placed as placement
 
 ON_HOSTS = {ROOT / "tests" / "hosts", ROOT / "tests" / "demos"}
-PAGES = ROOT / "tests" / "pages"
+SHARES = {
+    "tests/hosts/test_lifecycle*": "labs of their own",
+    "tests/hosts/test_planted.py": "a lab with planted bugs",
+    "tests/hosts/*": "the lab under test",
+    "tests/demos/*": "a lab for demos",
+    "tests/pages/*": "a browser",
+}
+"""What tests have to themselves, by where they are; the first pattern counts."""
 LAB = pytest.StashKey[Inventory]()
 SOCKETS = Path("~/.ansible/cp").expanduser()
 
@@ -117,16 +125,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("placed", units, ids=names, indirect=True)
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist's own looks at the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say what has to run in one worker: all that uses the lab under test, and the browser."""
-    for item in items:
-        if item.get_closest_marker("xdist_group"):
-            continue
-        if ON_HOSTS.intersection(item.path.parents):
-            item.add_marker(pytest.mark.xdist_group("the lab"))
-        elif PAGES in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("a browser"))
+class ByLab(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+    """Gives a file's tests to one worker, and all of those to the same one that share a lab."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = PurePath(nodeid.partition("::")[0])
+        for place, share in SHARES.items():
+            if file.match(place):
+                return share
+        return str(file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Say how tests are dealt out to `--numprocesses`."""
+    return ByLab(config, log)
 
 
 @pytest.fixture(scope="session")

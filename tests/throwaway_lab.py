@@ -13,33 +13,40 @@ from pathlib import Path
 
 from lab import hosts
 from lab.hosts import cgroups, state
+from lab.hosts.inventory import Inventory
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 60.0
 
 
 class Lab:
-    """A throw-away lab of three hosts, t1 to t3; or of those of inventory/local, with patterns."""
+    """A throw-away lab of three hosts, t1 to t3; or one like another, with its patterns."""
 
     def __init__(
-        self, directory: Path, name: str, subnet: str, *, like_local: bool = False
+        self, directory: Path, name: str, subnet: str, *, like: Inventory | None = None
     ) -> None:
         self.name = name
         self.subnet = f"{subnet}.0/24"
         self.path = directory / "inventory" / name
         self.path.mkdir(parents=True)
-        (self.path / "nspawn.yml").symlink_to(ROOT / "inventory" / "nspawn.yml")
-        if like_local:
-            (self.path / "placement.yml").symlink_to(ROOT / "inventory" / "placement.yml")
-            text = (ROOT / "inventory" / "local" / "hosts.yml").read_text()
-            text = text.replace("198.18.0.", f"{subnet}.").replace("_name: local", f"_name: {name}")
-            (self.path / "hosts.yml").write_text(text)
-        else:
+        if like is None:
             self._write_three(subnet)
+        else:
+            self._write_like(like, subnet)
         self.inventory = hosts.load(self.path)
         self.reports: list[str] = []
 
+    def _write_like(self, other: Inventory, subnet: str) -> None:
+        own = {f"lab_name: {other.lab}": f"lab_name: {self.name}"}
+        own[str(other.subnet.network_address).removesuffix("0")] = f"{subnet}."
+        for file in other.path.glob("*.yml"):
+            text = file.read_text()
+            for theirs, mine in own.items():
+                text = text.replace(theirs, mine)
+            (self.path / file.name).write_text(text)
+
     def _write_three(self, subnet: str) -> None:
+        (self.path / "nspawn.yml").symlink_to(ROOT / "inventory" / "nspawn.yml")
         variables = {
             "lab_name": self.name,
             "lab_subnet": self.subnet,

@@ -21,7 +21,7 @@ from lab.hosts import cgroups, disks, image, machines, state
 from lab.hosts.spec import ImageSpec
 from tests.throwaway_lab import ROOT, Lab, mounts, processes, told, wait_until
 
-pytestmark = [pytest.mark.usefixtures("needs_root"), pytest.mark.xdist_group("own labs")]
+pytestmark = pytest.mark.usefixtures("needs_root")
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from lab.hosts.control import CHECKOUT
 from lab.hosts.spec import ImageSpec, LabSpec
 from tests.throwaway_lab import wait_until
 
-pytestmark = [pytest.mark.usefixtures("needs_root"), pytest.mark.xdist_group("own labs")]
+pytestmark = pytest.mark.usefixtures("needs_root")
 
 LAB = "test-nest"
 IMAGE = ImageSpec("bookworm", ("openssh-client", "python3-yaml", "systemd-container"))

@@ -25,7 +25,7 @@ from tests.throwaway_lab import Lab
 
 FAB = Path(sys.executable).with_name("fab")
 PLANTED = sorted((Path(__file__).parent / "planted").glob("*.patch"))
-pytestmark = [pytest.mark.usefixtures("needs_root"), pytest.mark.xdist_group("planted bugs")]
+pytestmark = pytest.mark.usefixtures("needs_root")
 EVIDENCE = re.compile(r"evidence in (\S+)")
 
 
@@ -44,9 +44,9 @@ def fab(
 
 
 @pytest.fixture(scope="module")
-def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inventory]:
+def planted(inventory: Inventory, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inventory]:
     """A lab with all the bugs at once, each in its pattern."""
-    lab = Lab(tmp_path_factory.mktemp("planted"), "test-plants", "198.19.205", like_local=True)
+    lab = Lab(tmp_path_factory.mktemp("planted"), "test-plants", "198.19.205", like=inventory)
     lab.reclaim()
     only = ("--only", ",".join(patch.stem for patch in PLANTED))
     patches = os.pathsep.join(map(str, PLANTED))
