@@ -21,6 +21,7 @@ from benchmarks import (
     elections,
     encodings,
     faults,
+    kept,
     metrics,
     mqtt,
     multicast,
@@ -78,8 +79,8 @@ PARTS = {
 def main(only: str | None, runs: int, *, as_json: bool) -> None:
     """Measure the lab beside the field's own tools, and print a table.
 
-    A whole measurement is written into benchmarks/README.md as well; one with --only is not. The
-    part `calls` draws docs/remote-calls.svg, and writes its table into the page beside it.
+    Each part that was measured to its end takes its place in benchmarks/README.md as well. The part
+    `calls` draws docs/remote-calls.svg, and writes its table into the page beside it.
     """
     chosen = _chosen(only)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: tidy up and end
@@ -91,7 +92,7 @@ def main(only: str | None, runs: int, *, as_json: bool) -> None:
         with Stand() as stand:
             for place, part in enumerate(chosen, 1):
                 tell = _teller(f"[{place}/{len(chosen)}] {part}: ", began)
-                found.extend(PARTS[part].measure(stand, runs, tell))
+                found.extend(_measured(part, on, PARTS[part].measure(stand, runs, tell)))
     except LabError as error:
         screen.progress.print(f"error: {error}", markup=False)
         status = 2
@@ -102,12 +103,17 @@ def main(only: str | None, runs: int, *, as_json: bool) -> None:
         screen.as_json({"on": on, "figures": [figure.as_json() for figure in found]})
     else:
         report.show(on, found)
-    if status == 0 and not only:
-        report.write(on, found)
-    for part in chosen if status == 0 else ():
-        if (publish := PARTS[part].publish) is not None:
-            publish(on, found)
     sys.exit(status)
+
+
+def _measured(part: str, on: Mapping[str, str], measuring: Iterator[Figure]) -> list[Figure]:
+    """Measure a part to its end, keep what was found, and publish it."""
+    found = list(measuring)
+    kept.keep(part, on, found)
+    report.write_all(kept.kept(list(PARTS)))
+    if (publish := PARTS[part].publish) is not None:
+        publish(on, found)
+    return found
 
 
 def _chosen(only: str | None) -> list[str]:

@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks import calls, floors, plot, report, rest, sockets
+from benchmarks import calls, floors, kept, plot, report, rest, sockets
 from benchmarks.commands import timed
 from benchmarks.figures import Figure, Peer, Traffic, compared, number
 from benchmarks.tools import must_match
@@ -108,6 +108,23 @@ def test_the_table_replaces_what_stood_between_the_markers(tmp_path: Path) -> No
     assert text.endswith(rest_of_it.partition(report._END)[2])
     assert text.count("| up | 3 s | ≤ 2.5 s, missed | Mininet | 1 s | 3 times |") == 1
     assert "- machine: a big one" in text
+
+
+def test_a_part_that_is_measured_again_takes_its_own_place_alone(tmp_path: Path) -> None:
+    path, readme = tmp_path / "figures.json", tmp_path / "README.md"
+    shutil.copy(report.README, readme)
+    for part, load in (("six", "0.1"), ("calls", "0.2"), ("six", "0.3")):
+        kept.keep(part, {"load before": load}, [BOOT], path)
+    known = kept.kept(["calls", "six", "never"], path)
+    assert known == {
+        "calls": ({"load before": "0.2"}, [BOOT]),
+        "six": ({"load before": "0.3"}, [BOOT]),
+    }
+    report.write_all(known, readme)
+    text = readme.read_text()
+    assert text.index("### calls\n\nOn load before 0.2.") < text.index(
+        "### six\n\nOn load before 0.3."
+    )
 
 
 CALLS = [
