@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 FAB := $(BIN)/fab
 READY := $(VENV)/.locked
 # A lab is one worker's, whatever their number (tests/conftest.py); most of a host test is waiting.
-WORKERS := --numprocesses 4 --no-loadscope-reorder
+WORKERS := --numprocesses 2 --no-loadscope-reorder
 
 .PHONY: help demo test check lint format bench down lock clean
 

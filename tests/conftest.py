@@ -30,7 +30,7 @@ SHARES = {
     "tests/hosts/test_lifecycle*": "labs of their own",
     "tests/hosts/test_planted.py": "a lab with planted bugs",
     "tests/hosts/*": "the lab under test",
-    "tests/demos/*": "a lab for demos",
+    "tests/demos/*": "the lab under test",
     "tests/pages/*": "a browser",
 }
 """What tests have to themselves, by where they are; the first pattern counts."""

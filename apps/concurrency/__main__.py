@@ -45,7 +45,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
     "--patience", type=PATIENCE, default=2.0, help="Seconds after which a stuck stage is killed."
 )
 @click.option("--count", type=COUNT, default=60, help="Numbers of a round.")
-@click.option("--rest", type=SECONDS, default=2.0, help="Seconds between two rounds.")
+@click.option("--rest", type=SECONDS, default=4.0, help="Seconds between two rounds.")
 @click.option("--keep", type=click.IntRange(1), default=20, help="Rounds whose files stay.")
 def pipeline(
     events: Events,
