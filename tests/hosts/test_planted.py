@@ -6,6 +6,7 @@ A patch of `planted/` is named after its pattern, says which claim it violates, 
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -75,7 +76,7 @@ def shown_by_the_run(told: str, verdict: dict[str, Any]) -> None:
     assert found is not None, told
     run = ROOT / found[1]
     assert verdict in json.loads((run / "verdicts.json").read_text())
-    page = (run / "report.html").read_text()
+    page = html.unescape((run / "report.html").read_text())
     assert verdict["claim"] in page
     for event in verdict["witness"]:
         assert f"{datetime.fromtimestamp(event['t'], UTC):%H:%M:%S.%f}" in page
