@@ -13,11 +13,11 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from types import ModuleType
 
 import flatbuffers
 
-from apps.flatbuffers_zmq.generated import topic, topic_v1
 from apps.flatbuffers_zmq.verifier import Buffer, Field, Kind, Malformed, verify
 
 IDENTIFIER = b"TOPC"
@@ -54,8 +54,15 @@ class Schema(Enum):
     @property
     def generated(self) -> ModuleType:
         """What flatc made of it."""
-        module: ModuleType = topic_v1 if self is Schema.OLD else topic
-        return module
+        return _generated()[self]
+
+
+@cache
+def _generated() -> dict[Schema, ModuleType]:
+    """Import it when it is used: the command line must be known where nothing was made yet."""
+    from apps.flatbuffers_zmq.generated import topic, topic_v1
+
+    return {Schema.OLD: topic_v1, Schema.NEW: topic}
 
 
 @dataclass(frozen=True, slots=True)

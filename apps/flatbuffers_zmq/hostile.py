@@ -10,7 +10,7 @@ import random
 import struct
 from collections.abc import Callable
 
-from apps.flatbuffers_zmq.generated.topic import Topic
+from apps.flatbuffers_zmq.codec import Schema
 
 Make = Callable[[bytearray, random.Random], None]
 
@@ -88,12 +88,12 @@ def _vtable(buffer: bytearray) -> int:
 
 
 def _numbers(buffer: bytearray) -> int:
-    table = Topic.GetRootAs(buffer)._tab
+    table = Schema.NEW.generated.Topic.GetRootAs(buffer)._tab
     return int(table.Vector(table.Offset(4 + 2 * 3)))
 
 
 def _name(buffer: bytearray) -> tuple[int, int]:
     """Give where the name's bytes begin, and how many they are."""
-    table = Topic.GetRootAs(buffer)._tab
+    table = Schema.NEW.generated.Topic.GetRootAs(buffer)._tab
     offset = table.Offset(4 + 2 * 2)
     return int(table.Vector(offset)), int(table.VectorLen(offset))

@@ -169,6 +169,15 @@ def answered(lab: Lab, component: str, more: int = 40) -> None:
     lab.wait_until(lambda: count() >= enough, "the clients are answered")
 
 
+def servers_of(lab: Lab, component: str, port: int) -> str:
+    """Give a component's addresses as clients take them: `n1:2181,n2:2181`; `port` if none is set.
+
+    The component may be another pattern's, whose role's defaults this one does not know.
+    """
+    at = {host: lab.option(host, f"{component}_port") or port for host in lab.hosts(component)}
+    return ",".join(f"{host}:{port}" for host, port in at.items())
+
+
 def run_amid(
     lab: Lab, fault: Fault | None, host: str, pattern: str, *arguments: object
 ) -> Finished:

@@ -25,7 +25,6 @@ from kazoo.protocol.states import KazooState, WatchedEvent
 from kazoo.retry import KazooRetry
 
 from apps.kit.address import Address
-from apps.kit.demo import Lab
 from apps.kit.events import Events
 from apps.kit.outcome import Refused, Rejected, Unknown
 from apps.kit.retry import Deadline
@@ -205,12 +204,6 @@ class _Handler(SequentialThreadingHandler):  # type: ignore[misc]  # kazoo has n
 
     def create_connection(self, *args: Any, **kwargs: Any) -> Any:
         return super().create_connection(*args, **{**kwargs, "timeout": self._connecting})
-
-
-def ensemble(lab: Lab) -> str:
-    """Give the servers that the placement has, as clients take them: `n1:2181,n2:2181,n3:2181`."""
-    hosts = lab.hosts(SERVER)
-    return ",".join(f"{host}:{lab.option(host, f'{SERVER}_port') or PORT}" for host in hosts)
 
 
 def _known(error: KazooException) -> Rejected | Unknown:

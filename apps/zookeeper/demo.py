@@ -10,9 +10,9 @@ from __future__ import annotations
 import time
 
 from apps.kit.claims import Event
-from apps.kit.demo import Lab, Running, Workload, outlast
+from apps.kit.demo import Lab, Running, Workload, outlast, servers_of
 from apps.kit.faults import Kill, Partition
-from apps.kit.zookeeper import SERVER, ensemble
+from apps.kit.zookeeper import PORT, SERVER
 from apps.zookeeper.claims import (
     acknowledged_nodes_are_there,
     longest_silence,
@@ -83,7 +83,9 @@ def read_from_one_that_is_cut_off(lab: Lab) -> None:
     """Cut a follower off, with one who reads there: for a while it does not know of it."""
     *others, follower = by_mode(lab)
     lab.say(f"{follower} is cut off from the other servers, and somebody reads there")
-    there = next(s for s in ensemble(lab).split(",") if s.startswith(f"{follower}:"))
+    there = next(
+        s for s in servers_of(lab, SERVER, PORT).split(",") if s.startswith(f"{follower}:")
+    )
 
     def sessions() -> int:
         return len(names_of(ask(lab, "ls", ALIVE, servers=there)))
@@ -100,7 +102,15 @@ def start(lab: Lab, *options: object) -> list[Running]:
     """Start sessions on every client host."""
     how = (*options, "--callers", CALLERS, "--think", 0.05, "--seed", lab.seed)
     return [
-        lab.start(host, "zookeeper", "load", ensemble(lab), BELOW, *how, timeout=LONGEST + 60)
+        lab.start(
+            host,
+            "zookeeper",
+            "load",
+            servers_of(lab, SERVER, PORT),
+            BELOW,
+            *how,
+            timeout=LONGEST + 60,
+        )
         for host in lab.hosts(CLIENT)
     ]
 
@@ -127,7 +137,7 @@ def until_acknowledged(lab: Lab) -> None:
 
 def ask(lab: Lab, *words: str, servers: str = "") -> list[Event]:
     """Ask the ensemble, or some of its servers, until it answers; give the events."""
-    at, host = servers or ensemble(lab), lab.hosts(CLIENT)[0]
+    at, host = servers or servers_of(lab, SERVER, PORT), lab.hosts(CLIENT)[0]
     return lab.run(host, "zookeeper", "client", at, *words, "--timeout", PATIENCE).events
 
 
@@ -137,7 +147,7 @@ def by_mode(lab: Lab) -> list[str]:
     asking = lab.hosts(CLIENT)[0]
 
     def led() -> bool:
-        for server in ensemble(lab).split(","):
+        for server in servers_of(lab, SERVER, PORT).split(","):
             host, port = server.split(":")
             told = lab.shell(asking, f"echo srvr | timeout 3 nc -N {host} {port}").stdout
             found[host] = told.rpartition("Mode: ")[2].partition("\n")[0]

@@ -8,9 +8,9 @@ again on what they and the first time left behind.
 from __future__ import annotations
 
 from apps.kit.claims import Event
-from apps.kit.demo import Lab, Running, Workload, outlast
+from apps.kit.demo import Lab, Running, Workload, outlast, servers_of
 from apps.kit.faults import Kill
-from apps.kit.zookeeper import SERVER, ensemble
+from apps.kit.zookeeper import PORT, SERVER
 from apps.zookeeper_recipes.claims import (
     acknowledged_once,
     counted_exactly,
@@ -95,7 +95,10 @@ def verdict(lab: Lab, before: int) -> None:
 def contenders(lab: Lab, *options: object) -> list[Running]:
     """Start a process on each client's host that plays all recipes."""
     how = (*options, "--hold", 0.05, "--seed", lab.seed, "--timeout", LONG)
-    return [lab.start(host, P, "contend", ensemble(lab), *how) for host in lab.hosts(CLIENT)]
+    return [
+        lab.start(host, P, "contend", servers_of(lab, SERVER, PORT), *how)
+        for host in lab.hosts(CLIENT)
+    ]
 
 
 def leave_things_behind(lab: Lab) -> None:
@@ -103,10 +106,23 @@ def leave_things_behind(lab: Lab) -> None:
     lab.say("clients die inside of locks, and one gives up at a barrier")
     host = lab.hosts(CLIENT)[0]
     dying = [
-        lab.start(host, P, "lock", ensemble(lab), kind, "--crash", "--node", f"{host}-{kind}")
+        lab.start(
+            host,
+            P,
+            "lock",
+            servers_of(lab, SERVER, PORT),
+            kind,
+            "--crash",
+            "--node",
+            f"{host}-{kind}",
+        )
         for kind in ("lock", "write", "semaphore")
     ]
-    dying.append(lab.start(host, P, "barrier", ensemble(lab), "--parties", 9, "--timeout", 0.5))
+    dying.append(
+        lab.start(
+            host, P, "barrier", servers_of(lab, SERVER, PORT), "--parties", 9, "--timeout", 0.5
+        )
+    )
     for client in dying:
         client.wait()
 
@@ -132,14 +148,14 @@ def waiting(lab: Lab) -> list[str]:
 def ask(lab: Lab, recipe: str, *words: object) -> list[Event]:
     """Have a client play a recipe; give its events."""
     host = lab.hosts(CLIENT)[0]
-    done = lab.run(host, P, recipe, ensemble(lab), *words, "--timeout", LONG)
+    done = lab.run(host, P, recipe, servers_of(lab, SERVER, PORT), *words, "--timeout", LONG)
     return done.events
 
 
 def leader(lab: Lab) -> str:
     """Give the ensemble's leader, as the servers say themselves; else the first of them."""
     asking = lab.hosts(CLIENT)[0]
-    for server in ensemble(lab).split(","):
+    for server in servers_of(lab, SERVER, PORT).split(","):
         host, port = server.split(":")
         if "leader" in lab.shell(asking, f"echo srvr | timeout 3 nc -N {host} {port}").stdout:
             return host
