@@ -53,7 +53,7 @@ def demo(lab: Lab) -> None:
     lab.say("the broker is restarted, in good order")
     lab.restart(broker, BROKER)
     delivered(lab, first, second)
-    cut_off(lab, first)
+    cut_off(lab, first, second)
     lab.say(f"{second} is without power for a while")
     with lab.inject(PowerOff(second)):  # and nobody can read its journal
         meanwhile = ("readings/+/+", "--count", 5 * MORE, "--for", 20)
@@ -116,18 +116,19 @@ def share_jobs(lab: Lab) -> None:
     lab.run(lab.hosts(CLIENT)[0], P, "publish", target_of(lab), "jobs/work", *load)
 
 
-def cut_off(lab: Lab, subscriber: str) -> None:
-    """Lose all that one subscriber confirms, and cut a sensor off, until the broker notices."""
+def cut_off(lab: Lab, subscriber: str, witness: str) -> None:
+    """Lose all that one subscriber confirms, and cut a sensor off, until the other one is told."""
     sensor, broker = lab.hosts(PUBLISHER)[0], lab.hosts(BROKER)[0]
     others = [broker, *lab.hosts(SUBSCRIBER), *lab.hosts(CLIENT)]
+    two = {f"subscriber-{subscriber}", f"publisher-{sensor}"}
+    lab.wait_until(lambda: not two & offline(lab, witness), "both are there")
     lab.say(f"nothing of {subscriber} reaches the broker; {sensor} is cut off")
     with (
         lab.inject(Partition("isolate", (sensor, *dict.fromkeys(others)))),
         lab.inject(Partition("mute", (subscriber, broker))),
     ):
-        gone = {f"subscriber-{subscriber}", f"publisher-{sensor}"}
-        lab.wait_until(lambda: gone <= offline(lab), "the broker has published their wills")
-    lab.wait_until(lambda: not gone & offline(lab), "both are back")
+        lab.wait_until(lambda: two <= offline(lab, witness), "the broker has published their wills")
+    lab.wait_until(lambda: not two & offline(lab, witness), "both are back")
     delivered(lab, *lab.hosts(SUBSCRIBER))
     fired = will_fired(lab.history(), f"publisher-{sensor}", sensor)
     lab.promised("the will is published when a client's host is cut off", fired)
@@ -195,10 +196,14 @@ def delivered(lab: Lab, *hosts: str, more: int = MORE) -> None:
     lab.wait_until(lambda: all(a >= b for a, b in zip(counts(), enough, strict=True)), told)
 
 
-def offline(lab: Lab) -> set[str]:
-    """Give the clients that are gone, as far as subscribers were told."""
-    state = {e["client"]: e["state"] for e in lab.history(SUBSCRIBER, "presence")}
-    return {client for client, told in state.items() if told == "offline"}
+def offline(lab: Lab, witness: str) -> set[str]:
+    """Give the clients that are gone, as far as a subscriber was told that was never away itself.
+
+    To who was, what it missed is told late, and the news may overtake it.
+    """
+    told = [e for e in lab.history(SUBSCRIBER, "presence") if e["node"] == witness]
+    state = {e["client"]: e["state"] for e in told}
+    return {client for client, last in state.items() if last == "offline"}
 
 
 def target_of(lab: Lab) -> str:

@@ -33,8 +33,9 @@ def recorded(inventory: Inventory, remote: Remote) -> Callable[[str], list[dict[
     first = inventory.groups["mqtt_subscriber"][0]
 
     def look(topic: str) -> list[dict[str, Any]]:
-        command = f"sudo journalctl -o cat -u lab-mqtt-subscriber --grep {topic} || true"
-        lines = remote.must(first, command).splitlines()
+        # A status of 1 says that there is none yet.
+        command = f"sudo journalctl -o cat -u lab-mqtt-subscriber --grep {topic}"
+        lines = remote.run(first, command).stdout.splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
     return look

@@ -34,6 +34,7 @@ def shop(tmp_path: Path) -> Path:
 def define(shop: Path, name: str, more: str = "") -> None:
     compiler, text = COMPILERS[name]
     if compiler == "slice2py" and shutil.which(compiler) is None:
+        # Debian's compiler, on the controller alone; its tests are of ice, which needs it built.
         pytest.skip("slice2py is missing: apt-get install zeroc-ice-compilers")
     (shop / name).write_text(text + more)
 
