@@ -82,20 +82,22 @@ def at_least_once(
     Promised only of a history that went on until all was quiet.
     """
     events, place = list(history), picker(at)
-    wanted = None if to is None else set(to)
-    lost = []
+    wanted = set(to or ())
+    lost, missing = [], set[Hashable]()
     count = 0
     for message in messages(events, sent=sent, received=delivered, id_=id_):
         if not message.unsent:
             count += 1
-            reached = {frozen(place(event)) for event in message.receipts}
-            if message.lost or (wanted and wanted - reached):
+            without = wanted - {frozen(place(event)) for event in message.receipts}
+            if message.lost or without:
                 lost.append(message)
+                missing |= without
     if not count:
         return Finding(None, "nothing was sent")
     if not lost:
         return Finding(True, f"{count} sent, each delivered")
-    told = f"{len(lost)} of {count} sent were not delivered"
+    at_whom = " to " + ", ".join(sorted(map(str, missing))) if missing else ""
+    told = f"{len(lost)} of {count} sent were not delivered{at_whom}"
     if unseen := left_out(events):
         return Finding(None, f"{told}, and {unseen} events were left out", _shown(lost[:1]))
     return Finding(False, told, _shown(lost[:1]))
