@@ -74,7 +74,8 @@ def journalctl(units: Sequence[str], *more: str) -> str:
 
     The unit manager's own entries of the units are among them: why one failed to start.
     """
-    words = ["sudo", "-n", "journalctl", "--quiet", "--no-pager", "--output=json"]
+    # Without --all, a message of more than 4096 bytes is given as null.
+    words = ["sudo", "-n", "journalctl", "--quiet", "--no-pager", "--all", "--output=json"]
     words += ["--output-fields=MESSAGE,_SYSTEMD_UNIT,UNIT,SYSLOG_IDENTIFIER", *more]
     return shlex.join(words + [word for unit in units for word in ("--unit", unit)])
 
