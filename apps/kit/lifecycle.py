@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -83,3 +84,15 @@ def run_service(events: Events, serving: AbstractAsyncContextManager[Any]) -> No
     except CannotServe as error:
         events.emit("failed", error=str(error))
         sys.exit(str(error))
+
+
+@contextlib.asynccontextmanager
+async def running(*loops: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run a service's loops while this is entered; one that fails ends it, and the process."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(loop) for loop in loops]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()

@@ -19,7 +19,7 @@ import contextlib
 import errno
 import socket as net
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Self, TypeAlias, TypeVar
@@ -223,18 +223,6 @@ def _tell(events: Events, name: str, monitor: Blocking) -> None:
         # A peer can bring these about at will, hence bounded.
         events.bounded("link", socket=name, **fields)
     monitor.close()
-
-
-@contextlib.asynccontextmanager
-async def running(*loops: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run a service's loops while this is entered; one that fails ends it, and the process."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(loop) for loop in loops]
-        try:
-            yield
-        finally:
-            for task in tasks:
-                task.cancel()
 
 
 async def bursts(socket: zmq.asyncio.Socket, most: int = 100) -> AsyncIterator[list[list[bytes]]]:

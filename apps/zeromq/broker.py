@@ -19,7 +19,8 @@ import zmq.asyncio
 
 from apps.kit.address import Address
 from apps.kit.events import Events
-from apps.kit.zeromq import Bounds, asynchronous, running
+from apps.kit.lifecycle import running
+from apps.kit.zeromq import Bounds, asynchronous
 from apps.zeromq.wire import id_of
 
 

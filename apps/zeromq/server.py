@@ -17,7 +17,8 @@ import zmq.asyncio
 
 from apps.kit.address import Address
 from apps.kit.events import Events
-from apps.kit.zeromq import Bounds, asynchronous, peer_of, running
+from apps.kit.lifecycle import running
+from apps.kit.zeromq import Bounds, asynchronous, peer_of
 from apps.zeromq import wire
 
 

@@ -18,7 +18,8 @@ import zmq.asyncio
 
 from apps.kit.address import Address
 from apps.kit.events import Events
-from apps.kit.zeromq import Blocking, Bounds, asynchronous, running
+from apps.kit.lifecycle import running
+from apps.kit.zeromq import Blocking, Bounds, asynchronous
 from apps.zeromq.core import Batches
 from apps.zeromq.wire import Garbled, Result
 

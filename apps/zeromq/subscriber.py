@@ -19,9 +19,10 @@ import zmq.asyncio
 
 from apps.kit.address import Address
 from apps.kit.events import Events
+from apps.kit.lifecycle import running
 from apps.kit.outcome import Refused
 from apps.kit.retry import Deadline
-from apps.kit.zeromq import Blocking, Bounds, asynchronous, blocking, bursts, running
+from apps.kit.zeromq import Blocking, Bounds, asynchronous, blocking, bursts
 from apps.zeromq.core import Tally
 from apps.zeromq.wire import Garbled, Update
 

@@ -16,7 +16,8 @@ import zmq.asyncio
 
 from apps.kit.address import Address
 from apps.kit.events import Events
-from apps.kit.zeromq import Bounds, asynchronous, bursts, running
+from apps.kit.lifecycle import running
+from apps.kit.zeromq import Bounds, asynchronous, bursts
 from apps.zeromq.wire import Garbled, Result, Task
 
 

@@ -11,7 +11,8 @@ import zmq
 import zmq.asyncio
 
 from apps.kit.address import Address
-from apps.kit.zeromq import Bounds, asynchronous, blocking, bursts, peer_of, running, seen
+from apps.kit.lifecycle import running
+from apps.kit.zeromq import Bounds, asynchronous, blocking, bursts, peer_of, seen
 from tests.conftest import eventually
 from tests.loopback import PATIENCE, Record, free_port, run
 
