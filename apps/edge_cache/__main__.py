@@ -15,11 +15,11 @@ from apps.edge_cache.client import USAGE, Taste, do_all, do_one
 from apps.edge_cache.client import load as load_edges
 from apps.edge_cache.core import Cache
 from apps.edge_cache.edge import Edge, Neighbours
-from apps.edge_cache.serving import Bounds
 from apps.edge_cache.shelf import Shelf
 from apps.kit.address import Address
 from apps.kit.cli import AddressType, Pattern, PeerType, listens, loads, typed
 from apps.kit.events import Events
+from apps.kit.http_server import Bounds
 from apps.kit.lifecycle import run_service
 from apps.kit.node import Node
 from apps.kit.store import Store, state_directory

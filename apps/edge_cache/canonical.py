@@ -17,10 +17,11 @@ from typing import Self
 from aiohttp import web
 
 from apps.edge_cache.images import draw
-from apps.edge_cache.serving import Bounds, HttpServer, Problem
+from apps.edge_cache.problems import problem_of
 from apps.edge_cache.wire import Picture, image_id
 from apps.kit.address import Address
 from apps.kit.events import Events
+from apps.kit.http_server import Bounds, HttpServer, Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class CanonicalServer:
             web.get("/stats", self._stats),
             web.get("/health", self._health),
         ]
-        self._server = HttpServer(listen, routes, events, bounds)
+        self._server = HttpServer(listen, routes, events, bounds, problem_of)
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self._draw)

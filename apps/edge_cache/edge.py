@@ -23,13 +23,14 @@ from apps.bully.core import Bully
 from apps.bully.messages import Epoch
 from apps.edge_cache.core import Cache, Entry
 from apps.edge_cache.flights import Flights
+from apps.edge_cache.problems import problem_of
 from apps.edge_cache.replication import Replication
-from apps.edge_cache.serving import Bounds, HttpServer, Problem
 from apps.edge_cache.shelf import Shelf
 from apps.edge_cache.upstream import Away, Fetched, Upstreams, Write
 from apps.edge_cache.wire import Picture, age_of, epoch_text, image_id, picture_of, read_epoch
 from apps.kit.address import Address
 from apps.kit.events import Events
+from apps.kit.http_server import Bounds, HttpServer, Problem
 
 State: TypeAlias = Literal["hit", "miss", "revalidated", "stale"]
 CACHE_STATUS: Mapping[State, str] = {
@@ -87,7 +88,7 @@ class Edge:
             web.get("/stats", self._stats),
             web.get("/health", self._health),
         ]
-        self._server = HttpServer(listen, routes, events, bounds)
+        self._server = HttpServer(listen, routes, events, bounds, problem_of)
 
     async def __aenter__(self) -> Self:
         now = self._now()

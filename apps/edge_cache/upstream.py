@@ -17,7 +17,6 @@ from typing import NamedTuple, Self
 import aiohttp
 
 from apps.bully.messages import Epoch
-from apps.edge_cache.serving import Problem
 from apps.edge_cache.wire import (
     LONGEST,
     BadImage,
@@ -29,6 +28,7 @@ from apps.edge_cache.wire import (
 )
 from apps.kit.address import Address
 from apps.kit.events import Events
+from apps.kit.http_server import Problem
 
 HOLDOFF = 0.5
 """Seconds in which an upstream that was away is not asked again."""

@@ -33,7 +33,6 @@ from apps.edge_cache.core import Cache, Entry
 from apps.edge_cache.edge import Edge, Neighbours
 from apps.edge_cache.flights import Flights, TooMany
 from apps.edge_cache.images import draw, media_type
-from apps.edge_cache.serving import Bounds
 from apps.edge_cache.shelf import Shelf
 from apps.edge_cache.wire import (
     BadImage,
@@ -47,6 +46,7 @@ from apps.edge_cache.wire import (
 from apps.kit.address import Address
 from apps.kit.claims import Event
 from apps.kit.events import Events
+from apps.kit.http_server import Bounds
 from apps.kit.node import Node
 from apps.kit.outcome import Refused, Rejected
 from apps.kit.store import Store

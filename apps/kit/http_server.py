@@ -18,8 +18,6 @@ from typing import Any, Self
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from apps.edge_cache.flights import TooMany
-from apps.edge_cache.wire import LONGEST, BadImage, BadRequest
 from apps.kit.address import Address
 from apps.kit.events import Events
 
@@ -37,6 +35,8 @@ class Bounds:
     """Seconds without a new request after which a connection is cut."""
     answer: float = 10.0
     """Seconds that an answer may take, its request's body included."""
+    body: int = 1 << 20
+    """Bytes of a request's body."""
 
 
 class Problem(Exception):
@@ -53,13 +53,19 @@ class HttpServer:
     """An async context manager: the application answers while it is entered."""
 
     def __init__(
-        self, listen: Address, routes: list[web.RouteDef], events: Events, bounds: Bounds
+        self,
+        listen: Address,
+        routes: list[web.RouteDef],
+        events: Events,
+        bounds: Bounds,
+        problem_of: Callable[[Exception], Problem | None] = lambda _: None,
     ) -> None:
-        """Serve these routes at `listen`."""
+        """Serve these routes at `listen`; `problem_of` gives what a handler's own error says."""
         self._listen = listen
         self._bounds = bounds
         self._application = web.Application(
-            middlewares=[_traced(events), _answered(bounds)], client_max_size=LONGEST
+            middlewares=[_traced(events), _answered(bounds, problem_of)],
+            client_max_size=bounds.body,
         )
         self._application.add_routes(routes)
         self._open: set[_Connection] = set()
@@ -161,7 +167,7 @@ def _traced(events: Events) -> Any:
     return traced
 
 
-def _answered(bounds: Bounds) -> Any:
+def _answered(bounds: Bounds, problem_of: Callable[[Exception], Problem | None]) -> Any:
     @web.middleware
     async def answered(request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer in time; an error is a problem document."""
@@ -173,14 +179,13 @@ def _answered(bounds: Bounds) -> Any:
         except web.HTTPException as error:
             allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
             return _problem(error.status, error.reason, allow)
-        except Problem as problem:
-            return _problem(problem.status, str(problem), problem.headers)
-        except (BadRequest, BadImage) as error:
-            return _problem(400, str(error), {})
-        except TooMany:
-            return _problem(503, "too much is being fetched already", {"Retry-After": "1"})
         except TimeoutError:
             return _problem(503, f"no answer within {bounds.answer:g} s", {"Retry-After": "1"})
+        except Exception as error:
+            problem = error if isinstance(error, Problem) else problem_of(error)
+            if problem is None:
+                raise
+            return _problem(problem.status, str(problem), problem.headers)
 
     return answered
 
