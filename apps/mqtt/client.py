@@ -116,8 +116,9 @@ class Ear:
         self.first = self.first or self.last
         self.had += 1
         how = {"topic": message.topic, "qos": message.qos, "retain": message.retain}
-        peer = message.id.partition(":")[0].rpartition("-")[0]
-        self.events.recv(message.id, peer, **how, again=message.again, text=message.text[:1000])
+        id_ = message.id
+        peer = id_.partition(":")[0].rpartition("-")[0]
+        self.events.recv(id_, peer, **how, again=message.again, text=message.text[:1000])
         marks = [mark for mark, is_so in (("retained", message.retain),) if is_so]
         marks += [f"{name}={value}" for name, value in message.properties if name != "id"]
         told = f" ({', '.join(marks)})" if marks else ""

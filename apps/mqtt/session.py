@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import random
 import sys
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -27,9 +26,9 @@ from apps.kit.address import Address
 from apps.kit.events import Events
 from apps.kit.outcome import CallFailed, Refused, Rejected, Unknown
 from apps.kit.retry import Backoff, Deadline
-from apps.mqtt.core import Message, is_filter, is_topic
+from apps.mqtt.core import Message, is_filter
+from apps.mqtt.outbox import Outbox
 from apps.mqtt.wire import (
-    WAITING,
     Terms,
     connected,
     made,
@@ -45,8 +44,6 @@ _GOODBYE = 1.0
 _RETRIES = Backoff(retries=sys.maxsize, longest=1.0)
 _NO_REASON = 0x80
 """What paho says of a connection that ended without a word."""
-_AROUND = 200
-"""Bytes of a packet around its topic, payload and properties, at most."""
 
 
 class Receiver(Protocol):
@@ -89,13 +86,10 @@ class Session:
         self._events = events
         self._receiver = receiver
         self._rng = rng or random.Random()
-        self._waiting: deque[tuple[Message, asyncio.Future[str]]] = deque()
-        self._sent: dict[int, tuple[Message, asyncio.Future[str]]] = {}
+        self._outbox = Outbox(terms.inflight)
         self._known: dict[int, object] = {}
         self._up = self._leaves = False
         self._why = "no answer in time"
-        self._window = terms.inflight
-        self._largest = 0
         self._changed = asyncio.Event()
         self._granted: list[ReasonCode] = []
         self._make(held or {})
@@ -122,7 +116,8 @@ class Session:
         with contextlib.suppress(asyncio.CancelledError):
             await self._staying
         self._client.abort()
-        self._fail(lambda _: True, "the client ended first")
+        self._outbox.lose("the client ended first")
+        self._outbox.close()
 
     @property
     def up(self) -> bool:
@@ -132,7 +127,7 @@ class Session:
     @property
     def unconfirmed(self) -> int:
         """How many messages were posted and are not confirmed."""
-        return len(self._waiting) + len(self._sent)
+        return len(self._outbox)
 
     async def connected(self, patience: float) -> None:
         """Wait for the broker; Refused if there is none, Rejected if it says no."""
@@ -158,25 +153,15 @@ class Session:
             async with asyncio.timeout(deadline.remaining):
                 return await future
         except TimeoutError:
-            if any(waiting is future for _, waiting in self._waiting):  # and will not be sent
+            if self._outbox.waits(future):  # and will not be sent: it is cancelled
                 raise Refused("it could not be sent in time") from None
             raise Unknown("not confirmed in time; it may be, yet") from None
 
     def post(self, message: Message) -> asyncio.Future[str]:
         """Have it published when it can be, in order; Rejected at once if it never can."""
-        if not is_topic(message.topic):
-            raise Rejected(f"{message.topic[:50]!r} is no topic to publish to")
-        if self.unconfirmed >= WAITING:
-            raise Rejected(f"{WAITING} messages wait already")
-        size = len(message.topic.encode()) + len(message.payload) + _AROUND
-        size += sum(len(f"{name}{value}".encode()) + 5 for name, value in message.properties)
-        if self._largest and size > self._largest:
-            raise Rejected(f"{size} bytes are too long: the broker takes {self._largest}")
-        future: asyncio.Future[str] = self._loop.create_future()
-        self._waiting.append((message, future))
-        if message.id:
-            how = {"topic": message.topic, "qos": message.qos}
-            self._events.send(message.id, str(self.server), **how)
+        future = self._outbox.post(message)
+        if id_ := message.id:
+            self._events.send(id_, str(self.server), topic=message.topic, qos=message.qos)
         self._pump()
         return future
 
@@ -263,8 +248,8 @@ class Session:
         if reason.is_failure:
             self._why = str(reason).lower()
             return
-        self._window = min(self.terms.inflight, getattr(told, "ReceiveMaximum", 1 << 16))
-        self._largest = getattr(told, "MaximumPacketSize", 0)
+        self._outbox.window = min(self.terms.inflight, getattr(told, "ReceiveMaximum", 1 << 16))
+        self._outbox.largest = getattr(told, "MaximumPacketSize", 0)
         self._events.emit("connected", server=str(self.server), resumed=flags.session_present)
         self._loop.call_soon(self._begin)
 
@@ -282,12 +267,7 @@ class Session:
     def _confirmed(
         self, _client: object, _data: object, mid: int, reason: ReasonCode, _told: object
     ) -> None:
-        _, future = self._sent.pop(mid, (None, None))
-        if future is not None and not future.done():
-            if reason.is_failure:
-                future.set_exception(Rejected(str(reason).lower()))
-            else:
-                future.set_result(str(reason).lower())
+        self._outbox.confirmed(mid, str(reason).lower(), refused=reason.is_failure)
         self._loop.call_soon(self._pump)
 
     def _subscribed(
@@ -331,7 +311,7 @@ class Session:
         if self._filters:
             self._client.subscribe(list(self._subscriptions()))
         if self.terms.birth is not None:
-            self._waiting.appendleft((self.terms.birth, self._loop.create_future()))
+            self._outbox.post_first(self.terms.birth)
         self._pump()
 
     def _over(self, why: str) -> None:
@@ -340,37 +320,24 @@ class Session:
         self._up = False
         self._lost.set()
         if self.terms.modern or self.terms.resume:
-            self._fail(lambda message: not message.qos, "the connection broke")
+            self._outbox.lose("the connection broke", lambda message: not message.qos)
         else:
             # Its session is gone with it: paho would send all anew, as if it were the first time.
-            self._fail(lambda _: True, "the connection broke, and its session with it")
+            self._outbox.lose("the connection broke, and its session with it")
             self._make({})
 
     def _pump(self) -> None:
         """Hand waiting messages to paho, as many as may be under way."""
-        while self._up and self._waiting and len(self._sent) < self._window:
-            message, future = self._waiting.popleft()
-            if future.cancelled():
-                continue
+        while self._up and (posted := self._outbox.take()) is not None:
+            message, _ = posted
             extra = self.terms.modern and (message.properties or message.expiry is not None)
             properties = user_properties(PacketTypes.PUBLISH, message) if extra else None
             given = message.topic, message.payload, message.qos, message.retain, properties
             info = self._client.publish(*given)
             if info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:  # an identifier that is still in use
-                self._waiting.appendleft((message, future))
+                self._outbox.put_back(posted)
                 return
-            self._sent[info.mid] = message, future
-
-    def _fail(self, which: Callable[[Message], bool], why: str) -> None:
-        """Say of messages that nobody knows: they were under way, and are not any more."""
-        for mid, (message, future) in list(self._sent.items()):
-            if which(message):
-                del self._sent[mid]
-                _settle(future, Unknown(f"{why}; it may have been published"))
-        if self._leaves:
-            for _, future in self._waiting:
-                _settle(future, Refused("the client ended before it could be sent"))
-            self._waiting.clear()
+            self._outbox.sent(info.mid, posted)
 
     def _subscriptions(self) -> Iterable[tuple[str, Any]]:
         for name, qos in self._filters.items():
@@ -387,9 +354,3 @@ class Session:
     def _tell(self, event: str, why: str) -> None:
         self._why = why
         self._events.bounded(event, why=why)
-
-
-def _settle(future: asyncio.Future[str], error: CallFailed) -> None:
-    if not future.done():
-        future.set_exception(error)
-        future.exception()  # who posted it may have gone; that is no error of the loop's
