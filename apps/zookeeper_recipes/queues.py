@@ -41,7 +41,7 @@ class Queue:
         self._worker = ""
         self._losses = 0
         self._doubtful: set[str] = set()
-        """Items that we may have taken: no answer came."""
+        """Items that may be ours, and were not given to who asked: an answer is missing."""
 
     def put(self, value: str) -> str:
         """Put it at the end; give its name. Unknown if no answer came: it may be there."""
@@ -101,12 +101,11 @@ class Queue:
             if self._read(mine) != owner:
                 self._doubtful.discard(name)
                 return None
-        self._doubtful.discard(name)
-        value = self._read(f"{self._items}/{name}")
+        value = self._read(f"{self._items}/{name}")  # may fail: then it is ours, and we ask again
         if value is None:
             self._participant.drop(mine)
-            return None
-        return Item(name, value.decode(errors="replace"))
+        self._doubtful.discard(name)
+        return None if value is None else Item(name, value.decode(errors="replace"))
 
     def _finish(self, item: Item) -> bool:
         """Take away item and claim; tell whether that was done. Unknown if nobody can tell."""

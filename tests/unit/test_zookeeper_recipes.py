@@ -12,7 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from apps.kit.claims import Event, Finding
-from apps.kit.outcome import Refused, Rejected
+from apps.kit.outcome import Refused, Rejected, Unknown
+from apps.kit.zookeeper import Read
 from apps.zookeeper_recipes import claims, participant
 from apps.zookeeper_recipes.__main__ import cli
 from apps.zookeeper_recipes.barriers import Barrier
@@ -208,6 +209,22 @@ def test_an_item_of_one_who_lost_its_session_is_done_by_another(tree: Tree, reco
     assert again is not None
     assert again.name == name
     assert losing.take(lambda: True) is None
+
+
+def test_an_item_whose_value_could_not_be_read_is_taken_all_the_same(
+    tree: Tree, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member = InMemory(tree, record.events)
+    name = Queue(member, "/q").put("x")
+    get, failures = member.get, [Unknown("no answer came")]
+
+    def unsteady(path: str) -> Read:
+        if "/items/" in path and failures:
+            raise failures.pop()
+        return get(path)
+
+    monkeypatch.setattr(member, "get", unsteady)
+    assert Queue(member, "/q").take() == (name, "x")
 
 
 def test_a_counter_that_is_none_is_told(tree: Tree, record: Record) -> None:
