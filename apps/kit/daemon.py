@@ -40,8 +40,11 @@ class Daemon(ABC):
 
     name: ClassVar[str]
     """What it is called in errors: `mosquitto`."""
-    begin: float = 20.0
-    """Seconds that it has to answer for the first time."""
+    begin: float = 60.0
+    """Seconds that it has to answer for the first time; below the unit's TimeoutStartSec.
+
+    One that ends is not waited for: this is for a machine that is emulated, or busy.
+    """
     end: float = 3.0
     """Seconds that it has to end after SIGTERM; below the unit's TimeoutStopSec."""
 

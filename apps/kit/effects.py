@@ -59,10 +59,16 @@ class CancelTimer:
 
 @dataclass(frozen=True, slots=True)
 class Persist:
-    """Make `key` durable with this JSON value before any later effect is done."""
+    """Make `key` durable with this JSON value before any later effect is done.
+
+    `otherwise` is what to do instead of all later effects of this batch if there is no room for it.
+    Only a core that has not yet taken the value for its own can go on then; without `otherwise` the
+    process ends, and begins anew from what is durable.
+    """
 
     key: str
     value: Any
+    otherwise: tuple[Effect, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,8 +115,8 @@ class Events:
         self._out.flush()
 
 
-def _json(record: Mapping[str, Any]) -> str:
-    return json.dumps(record, separators=(",", ":"), default=str, allow_nan=False)
+# One for all: json.dumps makes another for each record.
+_json = json.JSONEncoder(separators=(",", ":"), default=str, allow_nan=False).encode
 
 
 def _sayable(value: Any) -> Any:

@@ -39,7 +39,7 @@ from apps.kit.effects import (
 )
 from apps.kit.events import Events
 from apps.kit.framing import Lines
-from apps.kit.store import Store
+from apps.kit.store import Durable, NoRoom
 from apps.kit.tcp import Answer, FramedServer, Limits
 from apps.kit.transport import Transport
 
@@ -63,7 +63,7 @@ class Node:
         transport: Transport,
         *,
         events: Events,
-        store: Store,
+        store: Durable,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """`name` is the node's own; `listen` takes clients; `store` takes what the core persists.
@@ -156,11 +156,22 @@ class Node:
     def _feed(self, happen: Callable[[float], Effects]) -> None:
         """Let the core answer to what happened, and do all that it says before anything else."""
         try:
-            for effect in happen(self._loop.time()):
-                self._do(effect)
+            self._do_all(happen(self._loop.time()))
         except Exception:
             self._events.emit("core_failed", error=traceback.format_exc())
             os._exit(_EX_SOFTWARE)
+
+    def _do_all(self, effects: Effects) -> None:
+        """Do them in order, up to one that the store has no room for."""
+        for effect in effects:
+            try:
+                self._do(effect)
+            except NoRoom as error:
+                if not isinstance(effect, Persist) or effect.otherwise is None:
+                    raise
+                self._events.bounded("no_room", error=str(error))
+                self._do_all(effect.otherwise)
+                return
 
     def _do(self, effect: Effect) -> None:
         match effect:

@@ -10,7 +10,18 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+
+class NoRoom(Exception):
+    """What was to be kept was not, and surely so: the store is full, or its disk. Says which."""
+
+
+class Durable(Protocol):
+    """What keeps what a core persists."""
+
+    def put(self, key: str, value: Any) -> None:
+        """Make `key` durable with `value` before this returns; NoRoom if that surely failed."""
 
 
 class Store:

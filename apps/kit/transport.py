@@ -139,6 +139,8 @@ class TcpTransport:
         self._tls_dial = tls_dial
         self._framing = LengthPrefixed()
         self._queues = {peer: asyncio.Queue[bytes](QUEUE) for peer in peers}
+        self._speaking: dict[str, asyncio.StreamWriter] = {}
+        """By peer, what was dialled and is open."""
         self._dialling: list[asyncio.Task[None]] = []
         self._hearing: dict[asyncio.Task[None], str] = {}
         """Connections that came, and who speaks on them; "" before that is known."""
@@ -156,8 +158,13 @@ class TcpTransport:
 
     def send(self, to: str, data: bytes) -> None:
         """See `Transport.send`."""
+        queue, writer = self._queues[to], self._speaking.get(to)
         try:
-            self._queues[to].put_nowait(self._framing.encode(data))
+            frame = self._framing.encode(data)
+            if writer and queue.empty() and not writer.transport.get_write_buffer_size():
+                writer.write(frame)  # nothing is before it
+            else:
+                queue.put_nowait(frame)
         except asyncio.QueueFull:
             self._events.bounded("unsent", peer=to, error=f"{QUEUE} messages wait already")
         except FrameError as error:
@@ -228,11 +235,13 @@ class TcpTransport:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(PATIENCE * 1000))
             writer.write(self._framing.encode(self._name.encode()))
             async with asyncio.TaskGroup() as group:
+                self._speaking[peer] = writer
                 speaking = group.create_task(self._speak(writer, self._queues[peer]))
                 while await reader.read(_CHUNK):
                     continue  # a peer that is dialled says nothing: only its end matters
                 speaking.cancel()
         finally:
+            self._speaking.pop(peer, None)
             writer.transport.abort()
 
     async def _speak(self, writer: asyncio.StreamWriter, queue: asyncio.Queue[bytes]) -> None:
