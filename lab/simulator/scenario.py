@@ -14,12 +14,19 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from importlib import import_module
+from multiprocessing import get_context
+from typing import Any, TypeAlias, cast
 
 from apps.kit.claims import Finding, History
 from lab.simulator.network import Way, between
 from lab.simulator.simulation import Simulation
+
+_SHARED = 2000
+"""So many seeds are played by one process; more are shared, by parts of `_SHARE`."""
+_SHARE = 100
 
 Judge: TypeAlias = Callable[[History], Mapping[str, Finding]]
 """Judge a history: from a claim's name to what was found."""
@@ -54,10 +61,26 @@ class Scenario:
         return None
 
     def check(self, seeds: Iterable[int]) -> None:
-        """Play the seeds; Violated at the first that violates a claim."""
+        """Play the seeds; Violated at the first that violates a claim.
+
+        Many are shared among processes, one for each processor.
+        """
+        seeds = list(seeds)
+        if len(seeds) > _SHARED:
+            shares = [seeds[start : start + _SHARE] for start in range(0, len(seeds), _SHARE)]
+            with ProcessPoolExecutor(mp_context=get_context("fork")) as pool:
+                seeds = next((found for found in pool.map(self._violating, shares) if found), [])
         violation = self.first_violation(seeds)
         if violation is not None:
             raise Violated(self.explain(violation))
+
+    def _violating(self, seeds: Iterable[int]) -> list[int]:
+        violation = self.first_violation(seeds)
+        return [] if violation is None else [violation.seed]
+
+    def __reduce__(self) -> tuple[Callable[..., Scenario], tuple[str, str]]:
+        """Cross to another process by name: what it decorates is known under that no more."""
+        return _named, (self.play.__module__, self.play.__qualname__)
 
     def explain(self, violation: Violation) -> str:
         """Say what was violated, what shows it, and how to see it again."""
@@ -67,6 +90,10 @@ class Scenario:
             f"{events}\nreplay: python -m lab.simulator.replay {self.play.__module__}:"
             f"{self.play.__qualname__} --seed {violation.seed} --trace"
         )
+
+
+def _named(module: str, name: str) -> Scenario:
+    return cast("Scenario", getattr(import_module(module), name))
 
 
 def scenario(judge: Judge) -> Callable[[Callable[[int], Simulation]], Scenario]:

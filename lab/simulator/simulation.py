@@ -78,6 +78,8 @@ class Simulation:
         self.now = 0.0
         self.trace: list[Event] = []
         self.disks: dict[str, dict[str, Any]] = {node: {} for node in self.nodes}
+        self.full: set[str] = set()
+        """The nodes whose disks have no room at the moment."""
         self._build = build
         self._network = Network(self.rng, wire or Wire(), wires or {})
         self._pattern = pattern
@@ -215,11 +217,14 @@ class Simulation:
             for number, effect in enumerate(effects):
                 if number == doom:
                     break
+                if isinstance(effect, Persist) and node in self.full:
+                    self._refuse(node, effect)
+                    break
                 self._do(node, effect)
         except Exception as error:
             error.add_note(f"in the core of {node} at t={self.now:.6f}, seed {self.seed}")
             raise
-        if doom is not None:
+        if doom is not None and node in self._cores:
             self._die(node, within=doom)
 
     def _do(self, node: str, effect: Effect) -> None:
@@ -239,6 +244,14 @@ class Simulation:
             self._clients.settle(effect.request, Outcome("ok", effect.result), node)
         else:
             self._clients.settle(effect.request, Outcome("fail", effect.reason), node)
+
+    def _refuse(self, node: str, effect: Persist) -> None:
+        """Have no room for what was to be kept: the core knows what to do then, or dies of it."""
+        if effect.otherwise is None:
+            self._die(node)
+            return
+        for instead in effect.otherwise:
+            self._do(node, instead)
 
     def _die(self, node: str, within: int | None = None) -> None:
         del self._cores[node]

@@ -57,6 +57,20 @@ def test_violation_says_all_and_how_to_replay_it() -> None:
     assert replay == f"replay: python -m lab.simulator.replay {address} --seed 3 --trace"
 
 
+@scenario(nothing_gets_lost)
+def rarely_lossy(seed: int) -> Simulation:
+    simulation = world(seed, wire=Wire(loss=1.0 if seed % 2000 == 1999 else 0.0))
+    send(simulation, 1)
+    simulation.run(1.0)
+    return simulation
+
+
+def test_of_many_that_processes_share_the_first_is_told() -> None:
+    rarely_lossy.check([0] * 2500)
+    with pytest.raises(Violated, match="seed 1999 violates nothing_gets_lost"):
+        rarely_lossy.check(range(4500))
+
+
 def lossy_here(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     monkeypatch.setattr("lab.simulator.replay.find", lambda _: lossy)
     return lambda *arguments: CliRunner().invoke(main, ["m:lossy", *arguments])
