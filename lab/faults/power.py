@@ -8,6 +8,7 @@ is written down in `.lab/<lab>/power/`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from apps.kit.faults import PowerOff
 from lab.errors import LabError
 from lab.hosts import boot, power_off
 from lab.hosts.inventory import Inventory, load
+from lab.hosts.state import write_atomically
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -47,7 +49,7 @@ class Power:
             "seconds": seconds,
         }
         self._home.mkdir(parents=True, exist_ok=True)
-        self._file(fault.host).write_text(json.dumps(record))
+        write_atomically(self._file(fault.host), json.dumps(record))
         # Nobody's child, in a session of its own: it outlives this process.
         timer = ["setsid", "--fork", sys.executable, "-m", "lab.faults.power"]
         subprocess.run(
@@ -78,7 +80,11 @@ class Power:
     def without(self) -> dict[str, dict[str, Any]]:
         """Give the hosts that are off on purpose, and their records."""
         files = sorted(self._home.glob("*.json")) if self._home.exists() else []
-        return {path.stem: json.loads(path.read_text()) for path in files}
+        found = {}
+        for path in files:
+            with contextlib.suppress(FileNotFoundError):  # another process has just given it back
+                found[path.stem] = json.loads(path.read_text())
+        return found
 
     def _file(self, host: str) -> Path:
         return self._home / f"{host}.json"

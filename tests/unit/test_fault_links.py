@@ -254,7 +254,7 @@ def test_the_table_passes_ssh_first_then_drops_and_hands_over(
     wanted = [record("a")]
     for engine, before, to in (
         (netem, "", ["meta priority set d157:1a2b", "meta priority set d157:7"]),
-        (emulation, "    meta mark 0xd157 accept\n", ['fwd to "distlab7"'] * 2),
+        (emulation, "    meta mark { 0xd157, 0xd158 } accept\n", ['fwd to "distlab7"'] * 2),
     ):
         assert network.table(wanted, {"eth1": [OTHER, PEER]}, {"eth1": TWO}, engine) == (
             "table netdev distlab_faults {\n"

@@ -4,7 +4,9 @@ inject ORDER     a record as JSON, without what this host adds
 heal [ID …]      the named faults, or all
 list             the records
 disk OPTIONS     be a bad disk, until SIGTERM
-emulate FILE     be the emulator of the links in the file, until SIGTERM
+links EFFECTS    have these standing links, by device, also after a reboot
+relink           have those that were asked for last
+emulate FILE N   be the emulator of the links in the file, until SIGTERM; its packets have mark N
 """
 
 from __future__ import annotations
@@ -101,10 +103,18 @@ def main(arguments: list[str]) -> int:
 
                 be_disk(json.loads(options))
                 return 0
-            case ["emulate", file]:
+            case ["links", effects]:
+                from lab.faults.onhost import standing
+
+                answer = standing.have(json.loads(effects))
+            case ["relink"]:
+                from lab.faults.onhost import standing
+
+                answer = standing.again()
+            case ["emulate", file, mark]:
                 from lab.faults.onhost.emulate import serve
 
-                serve(Path(file))
+                serve(Path(file), int(mark))
                 return 0
             case _:
                 raise Trouble(f"what is {' '.join(arguments)}?\n{__doc__}")

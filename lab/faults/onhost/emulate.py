@@ -1,6 +1,6 @@
 """The emulator's own process: frames from TAP devices, through `Emulator`, out of the real ones.
 
-    emulate FILE
+    emulate FILE MARK
 
 It runs as a unit of its own (`emulation`), and reads the file anew on SIGHUP: what is held back
 stays so. On SIGTERM all of that leaves at once.
@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lab.faults.onhost.emulation import MARK, version
+from lab.faults.onhost.emulation import version
 from lab.faults.onhost.emulator import Emulator
 from lab.faults.onhost.ways import Effects, Way
 
@@ -39,7 +39,7 @@ _TELLS = 1.0
 class Gate:
     """One device: its TAP, where its frames come from, and its socket, where they go."""
 
-    def __init__(self, device: str, tap: str) -> None:
+    def __init__(self, device: str, tap: str, mark: int) -> None:
         """OSError if the TAP is not there, or its use is not allowed."""
         self.emulator = Emulator((), random.Random())
         self.refused = 0
@@ -47,7 +47,7 @@ class Gate:
         self.tap = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
         fcntl.ioctl(self.tap, _TUNSETIFF, struct.pack("16sH", tap.encode(), _TAP | _NO_HEADER))
         self._out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        self._out.setsockopt(socket.SOL_SOCKET, _SO_MARK, MARK)
+        self._out.setsockopt(socket.SOL_SOCKET, _SO_MARK, mark)
         self._out.bind((device, 0))
 
     def take(self) -> None:
@@ -75,9 +75,10 @@ class Gate:
 class Emulation:
     """All devices of the file."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, mark: int) -> None:
         """Nothing is read yet."""
         self._file = file
+        self._mark = mark
         self.gates: dict[str, Gate] = {}
         self._version = ""
         self._told = ""
@@ -90,7 +91,7 @@ class Emulation:
             self.gates.pop(device).close()
         for device, entry in wanted.items():
             if device not in self.gates:
-                self.gates[device] = Gate(device, entry["tap"])
+                self.gates[device] = Gate(device, entry["tap"], self._mark)
             self.gates[device].emulator.change(_way(way) for way in entry["ways"])
         self._version = version(text)
 
@@ -109,10 +110,10 @@ class Emulation:
             gate.close()
 
 
-def serve(file: Path) -> None:
-    """Emulate until SIGTERM."""
+def serve(file: Path, mark: int) -> None:
+    """Emulate until SIGTERM; what is sent carries the mark."""
     with _signals() as signals:
-        emulation = Emulation(file)
+        emulation = Emulation(file, mark)
         emulation.read()
         emulation.tell()
         tells = time.monotonic() + _TELLS

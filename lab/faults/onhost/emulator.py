@@ -13,7 +13,7 @@ import random
 from collections.abc import Iterable
 from socket import inet_aton
 
-from lab.faults.onhost.ways import MULTICAST, Effects, Way
+from lab.faults.onhost.ways import EVERYTHING, MULTICAST, Effects, Way
 
 HEADER = 14
 """Bytes of Ethernet's header; they are never damaged, so that a frame stays on its way."""
@@ -44,6 +44,7 @@ class Emulator:
         self._ways: dict[int, Lane] = {}
         self._lanes: dict[bytes, Lane] = {}
         self._wide: Lane | None = None
+        self._rest: Lane | None = None
         self._held: list[tuple[float, int, bytes, Lane | None]] = []
         self._taken = 0
         self.change(ways)
@@ -51,13 +52,15 @@ class Emulator:
     def change(self, ways: Iterable[Way]) -> None:
         """Have other ways from now on; what is held back leaves when it would have left."""
         before, self._ways = self._ways, {}
-        self._lanes, self._wide = {}, None
+        self._lanes, self._wide, self._rest = {}, None, None
         for way in ways:
             lane = self._ways[way.number] = before.get(way.number, Lane())
             lane.effects = way.effects
             for to in way.to:
                 if to == MULTICAST:
                     self._wide = lane
+                elif to == EVERYTHING:
+                    self._rest = lane
                 else:
                     self._lanes[inet_aton(to)] = lane
 
@@ -66,6 +69,7 @@ class Emulator:
         lane = self._lanes.get(frame[_TO])
         if lane is None and len(frame) > _TO.start and frame[_TO.start] >= _CLASS_D:
             lane = self._wide
+        lane = lane or self._rest
         if lane is None:
             self._hold(now, frame, None)
             return

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from lab.faults.onhost import judge, network, probes, records
+from lab.faults.onhost import judge, network, probes, records, standing
 from lab.faults.onhost.records import Record, Trouble
+from lab.faults.onhost.ways import Effects, together
 
 _ATTEMPTS = 3
 """How often it is measured before it is refused: a busy host may spoil one measurement."""
@@ -34,6 +35,8 @@ def check(record: Record) -> dict[str, Any]:
     (effects,) = [
         way.effects for way in network.ways_out(links)[route.device] if route.peer in way.to
     ]
+    # What the link itself does to packets comes on top.
+    effects = together([effects, standing.effects().get(route.device, Effects())])
     judgement = judge.Judgement(effects)
     for attempt in range(_ATTEMPTS):
         judgement = judge.Judgement(effects, attempt)

@@ -23,7 +23,7 @@ _DEFAULT = "0:"
 
 def usable(devices: Sequence[str]) -> bool:
     """Whether this kernel has it, and nobody else has put a discipline on these devices."""
-    roots = [found for found in _disciplines() if found.get("root") and found["dev"] in devices]
+    roots = [found for found in disciplines() if found.get("root") and found["dev"] in devices]
     return all(found["handle"] in {_DEFAULT, HANDLE} for found in roots) and _known()
 
 
@@ -39,7 +39,7 @@ def first() -> str:
 
 def apply(devices: Mapping[str, Sequence[Way]]) -> None:
     """Have these ways on these devices; a way that was there before keeps its packets."""
-    found = _disciplines()
+    found = disciplines()
     ours = {item["dev"] for item in found if item.get("root") and item["handle"] == HANDLE}
     for device in ours - devices.keys():
         must("tc", "qdisc", "delete", "dev", device, "root")
@@ -61,7 +61,7 @@ def commands(device: str, ways: Sequence[Way], there: set[str], *, new: bool) ->
             # Without a bound of its own: netem's rate is the one that counts.
             bound = "rate 32gbit quantum 60000"
             lines.append(f"class add dev {device} parent {HANDLE} classid {class_} htb {bound}")
-        lines.append(f"qdisc replace dev {device} parent {class_} {_netem(way.effects)}")
+        lines.append(f"qdisc replace dev {device} parent {class_} {words(way.effects)}")
     for class_ in sorted(there - {_class(way) for way in ways}):
         lines.append(f"qdisc delete dev {device} parent {class_}")
         lines.append(f"class delete dev {device} classid {class_}")
@@ -77,22 +77,24 @@ def _class(way: Way) -> str:
     return f"{HANDLE}{way.number:x}"
 
 
-def _netem(effects: Effects) -> str:
-    words = [f"netem limit {effects.limit}"]
+def words(effects: Effects) -> str:
+    """Give tc's words for a netem with these effects."""
+    said = [f"netem limit {effects.limit}"]
     if effects.delay:
-        words.append(f"delay {effects.delay * 1e6:.0f}us")
+        said.append(f"delay {effects.delay * 1e6:.0f}us")
         if effects.jitter:
-            words.append(f"{effects.jitter * 1e6:.0f}us")
+            said.append(f"{effects.jitter * 1e6:.0f}us")
     for name in ("loss", "duplicate", "reorder", "corrupt"):
         share = getattr(effects, name)
         if share:
-            words.append(f"{name} {share * 100:.6g}%")
+            said.append(f"{name} {share * 100:.6g}%")
     if effects.rate:
-        words.append(f"rate {effects.rate:.0f}bit")
-    return " ".join(words)
+        said.append(f"rate {effects.rate:.0f}bit")
+    return " ".join(said)
 
 
-def _disciplines() -> list[dict[str, Any]]:
+def disciplines() -> list[dict[str, Any]]:
+    """Give the queueing disciplines of all devices, as tc(8) tells them."""
     done = run("tc", "-json", "qdisc", "show")
     found: list[dict[str, Any]] = json.loads(done.stdout or "[]") if not done.returncode else []
     return found

@@ -17,6 +17,8 @@ from lab.faults.onhost.records import Record
 
 MULTICAST = "224.0.0.0/3"
 """Class D, and what lies above it: 255.255.255.255."""
+EVERYTHING = "0.0.0.0/0"
+"""All that is IPv4 and on no other way."""
 LIMIT = 10_000
 """Packets that a way holds back at most; more are dropped. At 50 ms these are 200,000 a second."""
 LIMIT_OF_RATE = 1_000
