@@ -34,20 +34,21 @@ def systemd_is_init() -> bool:
 
 
 def start(
-    lab: str, host: str, command: Sequence[str], *, cable: str, console: Path, lock: int
+    lab: str, host: str, command: Sequence[str], *, cables: Path, console: Path, lock: int
 ) -> bool:
     """Start a machine's supervisor in the machine's group; whether that went well.
 
     It is in the group when this returns, in a session of its own and nobody's child. Until then
     the child that starts it holds the lab's `lock` too: should this process be killed, whoever gets
     the lock next finds the machine or finds none. If the machine inside reboots, `command` is run
-    again, once `cable`, its network interface here, is gone.
+    again. Before each time, `cables` is done, lines for `ip -force -batch`: old cables go, new ones
+    come.
     """
     launcher = _ask_systemd if systemd_is_init() else _by_hand
     with console.open("wb") as output:
         return (
             subprocess.run(
-                [*launcher(lab, host, cable, console), *command],
+                [*launcher(lab, host, cables, console), *command],
                 stdin=lock,
                 stdout=output,
                 stderr=output,
@@ -62,14 +63,14 @@ def start(
 _ENVIRONMENT = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
 
 
-def _ask_systemd(lab: str, host: str, cable: str, console: Path) -> list[str]:
+def _ask_systemd(lab: str, host: str, cables: Path, console: Path) -> list[str]:
     properties = {
         "Delegate": "yes",
         "KillMode": "mixed",
         "TasksMax": "16384",
         "RestartForceExitStatus": "133",  # nspawn's, when the machine inside reboots
         "SuccessExitStatus": "133",
-        "ExecStartPre": f"-ip link delete {cable}",
+        "ExecStartPre": f"-ip -force -batch {cables}",
         "StandardOutput": f"append:{console}",
         "StandardError": f"append:{console}",
     }
@@ -83,12 +84,12 @@ def _ask_systemd(lab: str, host: str, cable: str, console: Path) -> list[str]:
     ]
 
 
-def _by_hand(lab: str, host: str, cable: str, _console: Path) -> list[str]:
+def _by_hand(lab: str, host: str, cables: Path, _console: Path) -> list[str]:
     groups = [hierarchy / _group_name(lab, host) for hierarchy in _hierarchies()]
     for group in groups:
         group.mkdir(exist_ok=True)
     launcher = Path(__file__).with_name("launch.sh")
-    return [str(launcher), cable, *(str(group / "cgroup.procs") for group in groups), "--"]
+    return [str(launcher), str(cables), *(str(group / "cgroup.procs") for group in groups), "--"]
 
 
 def members(lab: str) -> dict[str, list[int]]:

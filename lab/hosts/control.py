@@ -20,7 +20,6 @@ from lab.hosts.spec import ImageSpec, LabSpec
 from lab.hosts.state import Report
 
 CHECKOUT = Path(__file__).parents[2]
-DEFAULT_SUITE = "bookworm"
 # A host answers in a second or so; a machine that does fifty other things may take longer.
 _BOOT_SECONDS = 60.0
 _TELL_EVERY = 10
@@ -42,7 +41,11 @@ def up(inventory: Inventory, report: Report) -> list[HostState]:
     """Boot what is off; every host then answers over SSH. LabError if it cannot be."""
     keys = _ask("up", inventory, report)
     ssh.write_files(inventory, keys)
-    _wait(inventory, list(inventory.hosts), report)
+    _wait(inventory, list(inventory.machines_by_name), report)
+    if inventory.topology is not None:
+        from lab.topology import links
+
+        links.apply(inventory, report)
     return [
         HostState(host.name, str(host.address), "running", ssh=True)
         for host in inventory.hosts.values()
@@ -97,7 +100,7 @@ def _wait(inventory: Inventory, hosts: list[str], report: Report) -> None:
 
     failed = asyncio.run(
         readiness.wait(
-            {host: str(inventory.hosts[host].address) for host in hosts},
+            {host: inventory.dialled(host) for host in hosts},
             _BOOT_SECONDS,
             gone=lambda: set(hosts) - set(cgroups.members(inventory.lab)),
             arrived=arrived,
@@ -116,10 +119,10 @@ def _wait(inventory: Inventory, hosts: list[str], report: Report) -> None:
 
 
 def _member(inventory: Inventory, host: str) -> str:
-    if host not in inventory.hosts:
+    if host not in inventory.machines_by_name:
         raise LabError(
             f"inventory {inventory.path} has no host {host}",
-            f"it has {', '.join(inventory.hosts)}",
+            f"it has {', '.join(inventory.machines_by_name)}",
         )
     return host
 
@@ -148,22 +151,34 @@ def _ask(verb: str, inventory: Inventory, report: Report, **options: object) -> 
 
 
 def _spec(inventory: Inventory) -> LabSpec:
-    variables = next(iter(inventory.hosts.values())).vars
-    suite = variables.get("lab_suite", DEFAULT_SUITE)
+    first = next(iter(inventory.hosts.values()))
     spec = LabSpec(
         lab=inventory.lab,
         directory=str(inventory.directory),
         subnet=str(inventory.subnet),
         controller=str(inventory.controller),
-        hosts={host.name: str(host.address) for host in inventory.hosts.values()},
+        hosts={name: inventory.dialled(name) for name in inventory.machines_by_name},
         login_key=ssh.login_key(inventory),
         image=ImageSpec(
-            str(suite),
-            image.declared_packages(CHECKOUT / "roles") + image.wanted_packages(variables),
+            first.suite,
+            image.declared_packages(CHECKOUT / "roles", first.suite)
+            + image.wanted_packages(first.vars),
         ),
+        **_wired(inventory),
     )
     spec.check()
     return spec
+
+
+def _wired(inventory: Inventory) -> dict[str, Any]:
+    """Give what the specification says of the topology, if there is one."""
+    if inventory.topology is None:
+        return {}
+    from lab.topology import validate, wiring
+    from lab.topology.addresses import Plan
+
+    plan = Plan(validate.load(inventory.topology))
+    return {"management": str(plan.management), "wiring": wiring.wiring(plan)}
 
 
 def _through_sudo(request: dict[str, Any], report: Report) -> Any:

@@ -23,6 +23,13 @@ from lab.hosts.spec import LabSpec
 
 LAB_UID = 1000  # finish.sh gives it to user `lab`
 _HOST_KEY = "etc/ssh/ssh_host_ed25519_key"
+_FORWARDS = """\
+net.ipv4.ip_forward = 1
+net.ipv4.conf.all.send_redirects = 0
+net.ipv4.conf.default.send_redirects = 0
+# Of the way past the links, which is the controller's.
+net.ipv4.conf.host0.forwarding = 0
+"""
 
 
 @dataclass(frozen=True)
@@ -32,11 +39,17 @@ class Make:
     image: str
     address: str
     login_key: str
+    network: str = ""
+    """What of the network it has beside `host0`: see `spec.Wiring`."""
+    forwards: bool = False
 
     @classmethod
     def wanted(cls, spec: LabSpec, host: str, image_digest: str) -> Make:
         address = f"{spec.hosts[host]}/{spec.network.prefixlen}"
-        return cls(image_digest, address, spec.login_key)
+        wired = spec.wiring.get(host)
+        if wired is None:
+            return cls(image_digest, address, spec.login_key)
+        return cls(image_digest, address, spec.login_key, wired.network, wired.forwards)
 
 
 def path(lab: str, host: str) -> Path:
@@ -92,8 +105,10 @@ class _Layer:
         address = make.address.partition("/")[0]
         self._write("etc/hostname", f"{host}\n")
         self._write("etc/hosts", f"127.0.0.1 localhost\n::1 localhost\n{address} {host}\n")
-        network = f"address add {make.address} dev host0\nlink set host0 up\n"
+        network = f"address add {make.address} dev host0\nlink set host0 up\n{make.network}"
         self._write("etc/distlab.network", network)
+        if make.forwards:
+            self._write("etc/sysctl.d/distlab.conf", _FORWARDS)
         self._directory(Path("home/lab/.ssh"), mode=0o700, owner=LAB_UID)
         self._write(
             "home/lab/.ssh/authorized_keys", f"{make.login_key}\n", mode=0o600, owner=LAB_UID

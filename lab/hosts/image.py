@@ -3,7 +3,7 @@
 The recipe is everything that decides what the image is: the suite, the packages, the files under
 `rootfs/`, `finish.sh` and the options below. A change of any gives another digest, hence another
 image; nothing ever writes to a finished one. Where the packages come from is not part of it: that
-is mmdebstrap's default mirror, or the machine's own apt sources where it runs that very suite.
+is the mirrors of the machine's own apt sources where it runs Debian, or mmdebstrap's default.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hashlib
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,23 +66,35 @@ _OPTIONS = (
     '--aptopt=APT::Sandbox::User "root"',
 )
 
+_POCKETS = ("", "updates", "security")
 
-def declared_packages(roles: Path) -> tuple[str, ...]:
-    """The Debian packages that roles need on a host, sorted.
 
-    A role declares them in `vars/main.yml` as the list `__<role>_debian_packages`, and installs
-    that very list with the apt module: on a VM the module fetches them, here they are in the image.
+def declared_packages(roles: Path, suite: str) -> tuple[str, ...]:
+    """The Debian packages that roles need on a host of this suite, sorted.
+
+    A role declares them in `vars/main.yml` as `__<role>_debian_packages`, a list, or where suites
+    differ a list for each suite, and installs that very list with the apt module: on a VM the
+    module fetches them, here they are in the image. Where it says that it cannot run
+    (`__<role>_cannot_run_on`, see `lab.catalogue`), its packages are not wanted.
     """
     found: set[str] = set()
     for file in sorted(roles.glob("*/vars/main.yml")):
-        key = f"__{file.parent.parent.name}_debian_packages"
+        role = file.parent.parent.name
+        key = f"__{role}_debian_packages"
         variables = yaml.safe_load(file.read_text()) or {}
         for name in variables:
             if name.endswith("_debian_packages") and name != key:
                 raise LabError(f"{file} declares packages as `{name}`", f"call the list {key}")
+        if suite in variables.get(f"__{role}_cannot_run_on", {}):
+            continue
         packages = variables.get(key, [])
+        if isinstance(packages, dict):
+            packages = packages.get(suite)
         if not isinstance(packages, list) or not all(isinstance(item, str) for item in packages):
-            raise LabError(f"{key} in {file} is no list of package names", f"{key}: [jq, wrk]")
+            raise LabError(
+                f"{key} in {file} is no list of package names for {suite}",
+                f"{key}: [jq, wrk], or such a list for each suite",
+            )
         found.update(packages)
     return tuple(sorted(found))
 
@@ -124,32 +136,52 @@ def ensure(spec: ImageSpec, lock: int, report: Report) -> str:
     """Build the image unless it is there; its digest. `lock` is the held lock on all images."""
     wanted = digest(spec)
     if not path(wanted).exists():
-        _remove_unused()
+        _remove_unused(spec.suite)
         _build(spec, wanted, lock, report)
     return wanted
 
 
-def _remove_unused() -> None:
-    """Images that no lab uses, and builds that were interrupted."""
+def _remove_unused(suite: str) -> None:
+    """Images of the suite that no lab uses, and builds of it that were interrupted."""
     used = state.images_in_use()
     for image in state.IMAGES.iterdir():
-        if image.name not in used:
+        if image.name.removeprefix(".").startswith(f"{suite}-") and image.name not in used:
             shutil.rmtree(image)
 
 
 def _build(spec: ImageSpec, wanted: str, lock: int, report: Report) -> None:
     """Build beside the final place and move it there, so that an image is whole or absent."""
     partial = state.IMAGES / f".{wanted}.partial"
+    report(f"building the hosts' image {wanted} (once; a minute or two)")
+    bootstrap(
+        spec.suite, _packages(spec), partial, finish=HERE / "finish.sh", report=report, keep=(lock,)
+    )
+    partial.rename(path(wanted))
+    report(f"built the hosts' image {wanted}")
+
+
+def bootstrap(
+    suite: str,
+    packages: Iterable[str],
+    target: Path,
+    *,
+    finish: Path,
+    report: Report,
+    keep: Sequence[int] = (),
+) -> None:
+    """Put a Debian into the directory `target`; `finish` is a program that gets it at the end.
+
+    Whoever kills this process ends the build as well, and with it every mount it made; until its
+    last process is gone it has the files `keep` open, hence holds their locks. LabError with what
+    mmdebstrap said last if it fails.
+    """
     command = [
-        # Whoever kills this process ends the build as well, and with it every mount it made; until
-        # its last process is gone the lock stays taken.
         *("setpriv", "--pdeathsig", "KILL"),
         *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
-        *("mmdebstrap", "--mode=root", *_OPTIONS, f"--include={','.join(_packages(spec))}"),
-        f"--customize-hook={HERE / 'finish.sh'}",
-        *(spec.suite, str(partial), *_mirrors(spec.suite)),
+        *("mmdebstrap", "--mode=root", *_OPTIONS, f"--include={','.join(packages)}"),
+        f"--customize-hook={finish}",
+        *(suite, str(target), *_mirrors(suite)),
     ]
-    report(f"building the hosts' image {wanted} (once; a minute or two)")
     with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -157,17 +189,15 @@ def _build(spec: ImageSpec, wanted: str, lock: int, report: Report) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        pass_fds=(lock,),
+        pass_fds=keep,
     ) as build:
         said = list(_told(build, report))
     if build.returncode != 0:
         raise LabError(
-            f"mmdebstrap could not build the hosts' image {wanted}:\n" + "".join(said[-15:]),
+            f"mmdebstrap could not build {target}:\n" + "".join(said[-15:]),
             "see the lines above; most often a mirror is out of reach (is there a network or a "
             "proxy?) or a package of some role does not exist in this suite",
         )
-    partial.rename(path(wanted))
-    report(f"built the hosts' image {wanted}")
 
 
 def _told(build: subprocess.Popen[str], report: Report) -> Iterator[str]:
@@ -180,19 +210,16 @@ def _told(build: subprocess.Popen[str], report: Report) -> Iterator[str]:
 
 
 def _mirrors(suite: str) -> list[str]:
-    """This machine's own apt sources for `suite`; none of them means mmdebstrap's default."""
+    """This machine's own mirrors of Debian, which have every suite; none: mmdebstrap's default."""
     targets = ["apt-get", "indextargets", "Created-By: Packages", "Origin: Debian"]
     try:
-        told = run([*targets, "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)"])
+        told = run([*targets, "--format", "$(REPO_URI) $(CODENAME) $(COMPONENT)"])
     except LabError:  # not a machine of Debian's family
         return []
-    sources = dict.fromkeys(tuple(line.split()) for line in told.splitlines())
-    parts = {suite, f"{suite}-updates", f"{suite}-security"}
-    found = [
-        (uri, release)
-        for uri, release, component in sources
-        if release in parts and component == "main"
-    ]
-    if suite not in {release for _, release in found}:
-        return []
-    return [f"deb {uri} {release} main" for uri, release in found]
+    found = []
+    for line in dict.fromkeys(told.splitlines()):
+        uri, codename, component = line.split()
+        _, dash, pocket = codename.partition("-")
+        if component == "main" and pocket in _POCKETS:
+            found.append(f"deb {uri} {suite}{dash}{pocket} main")
+    return found

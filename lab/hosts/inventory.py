@@ -16,15 +16,21 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueE
 from pathlib import Path
 from typing import Any
 
+from lab.catalogue import pattern_of, patterns
 from lab.errors import LabError
 
 LAB_GROUP = "lab"
+NETWORK_GROUP = "lab_network"
 # RFC 2544 section C.2.2: for benchmarks between devices, so no user's network holds it.
 EMBEDDED_RANGE = IPv4Network("198.18.0.0/15")
 # The bridge is called dl-<lab>, and a network interface has at most 15 characters.
 LAB_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,9}[a-z0-9])?")
 HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 KINDS = ("nspawn", "vagrant", "real")
+DEFAULT_SUITE = "bookworm"
+SUITES = (DEFAULT_SUITE, "trixie")
+"""The releases of Debian that the roles are tested with."""
+SSH_TIMEOUT = 10
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,10 @@ class Host:
     """More arguments for OpenSSH's clients (`ansible_ssh_common_args`)."""
     memory: int | None
     """MiB (`lab_memory`), for machines that are given memory."""
+    suite: str = DEFAULT_SUITE
+    """Its release of Debian (`lab_suite`), one of `SUITES`; for a relative, the nearest."""
+    ssh_timeout: int = SSH_TIMEOUT
+    """Seconds that a host has to take a connection (`ansible_ssh_timeout`)."""
     vars: Mapping[str, Any] = field(default_factory=dict, compare=False)
     """Every `lab_*` and `<pattern>_*` variable of the host, templated."""
 
@@ -65,11 +75,27 @@ class Inventory:
     """In the order of the inventory."""
     groups: Mapping[str, tuple[str, ...]]
     """Group name to host names, for every group; an empty group has an empty tuple."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Patterns that the hosts cannot run, and why; `groups` places them nowhere."""
+    topology: Path | None = None
+    """The file of the topology that the hosts are wired by (`lab_topology`), if they are."""
+    network: Mapping[str, Host] = field(default_factory=dict)
+    """The switches and routers of the topology (group `lab_network`); nothing is deployed there."""
 
     @property
     def bridge(self) -> str:
         """The name of the lab's bridge on this machine (machines: nspawn)."""
         return f"dl-{self.lab}"
+
+    @property
+    def machines_by_name(self) -> Mapping[str, Host]:
+        """Every machine: the hosts, and what stands between them."""
+        return {**self.hosts, **self.network}
+
+    def dialled(self, name: str) -> str:
+        """Where this machine reaches one that it boots: past the links of a topology."""
+        machine = self.machines_by_name[name]
+        return machine.login_host if self.topology else str(machine.address)
 
     @cached_property
     def known_hosts(self) -> Path:
@@ -96,12 +122,27 @@ def load(path: Path) -> Inventory:
             f"inventory {path} has no host in group `{LAB_GROUP}`",
             f"list every host under `{LAB_GROUP}:` in it, as inventory/local/hosts.yml does",
         )
-    _refuse_strangers(path, groups, names)
-    values = {name: _Values(path, name, variables[name]) for name in names}
+    between = groups.get(NETWORK_GROUP, ())
+    _refuse_strangers(path, groups, [*names, *between])
+    values = {name: _Values(path, name, variables[name]) for name in [*names, *between]}
     lab, machines, subnet, controller, directory = _common(path, values)
-    hosts = {name: _host(values[name]) for name in names}
-    _check_addresses(path, hosts, machines, subnet, controller)
-    return Inventory(path, lab, machines, subnet, controller, directory, hosts, groups)
+    every = {name: _host(values[name]) for name in values}
+    _check_addresses(path, every, machines, subnet, controller)
+    topology = values[names[0]].all.get("lab_topology")
+    left_out = _left_out(every, groups)
+    return Inventory(
+        path,
+        lab,
+        machines,
+        subnet,
+        controller,
+        directory,
+        hosts={name: every[name] for name in names},
+        groups=_without(left_out, groups),
+        left_out=left_out,
+        topology=Path(str(topology)) if topology else None,
+        network={name: every[name] for name in between},
+    )
 
 
 def _parse(path: Path) -> tuple[dict[str, tuple[str, ...]], dict[str, dict[str, Any]]]:
@@ -211,7 +252,8 @@ def _common(
 ) -> tuple[str, str, IPv4Network, IPv4Address, Path]:
     """What all hosts must agree on: lab name, kind of machines, subnet, controller, directory."""
     first = next(iter(values.values()))
-    for name in ("lab_name", "lab_machines", "lab_subnet", "lab_controller", "lab_directory"):
+    image = ("lab_suite",) if first.all.get("lab_machines") == "nspawn" else ()
+    for name in (*_COMMON, *image):
         for other in values.values():
             if other.all.get(name) != first.all.get(name):
                 raise LabError(
@@ -235,12 +277,21 @@ def _common(
     return lab, machines, subnet, controller, directory
 
 
+_COMMON = (
+    *("lab_name", "lab_machines", "lab_subnet", "lab_controller", "lab_directory"),
+    "lab_topology",
+)
+
+
 def _host(values: _Values) -> Host:
     if not HOST_NAME.fullmatch(values.host):
         raise LabError(
             f"inventory {values.path} has a host called `{values.host}`",
             "call it 1 to 32 characters of a-z, 0-9 and inner dashes: it becomes its hostname",
         )
+    suite = values.text("lab_suite", DEFAULT_SUITE)
+    if suite not in SUITES:
+        raise values.wrong("lab_suite", suite, f"one of {', '.join(SUITES)}")
     key = values.all.get("ansible_ssh_private_key_file")
     return Host(
         name=values.host,
@@ -251,8 +302,34 @@ def _host(values: _Values) -> Host:
         key=Path(str(key)).expanduser() if key else None,
         ssh_args=tuple(shlex.split(values.text("ansible_ssh_common_args", ""))),
         memory=values.number("lab_memory"),
+        suite=suite,
+        ssh_timeout=values.number("ansible_ssh_timeout", SSH_TIMEOUT) or SSH_TIMEOUT,
         vars={k: v for k, v in values.all.items() if not k.startswith("ansible_")},
     )
+
+
+def _left_out(hosts: Mapping[str, Host], groups: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Why patterns cannot run where their components are placed; clients run anywhere."""
+    unable = {pattern.name: pattern.cannot_run_on for pattern in patterns()}
+    found = {}
+    for group, members in groups.items():
+        name = pattern_of(group)
+        if group in {name, f"{name}_client"}:
+            continue
+        for host in members:
+            why = unable.get(name, {}).get(hosts[host].suite)
+            if why:
+                found[name] = f"{host} has Debian {hosts[host].suite}: {why}"
+    return found
+
+
+def _without(
+    left_out: Mapping[str, str], groups: Mapping[str, tuple[str, ...]]
+) -> dict[str, tuple[str, ...]]:
+    """Give the groups with those of these patterns empty."""
+    return {
+        group: () if pattern_of(group) in left_out else members for group, members in groups.items()
+    }
 
 
 def _check_addresses(

@@ -27,6 +27,12 @@ _KILL_SECONDS = 10.0
 _CONSOLE_LINES = 25
 _DEVICES = (Path("/dev/fuse"),)
 """What a host needs beyond nspawn's own choice, if this machine has it: for faults of disks."""
+_UDEVLESS = (
+    *("unshare", "--mount", "--propagation", "slave"),
+    *("sh", "-c", 'mount -o remount,bind,ro /sys && exec "$@"', "sh"),
+)
+"""nspawn takes a cable that we have made only when udev has seen it, unless /sys is read-only: then
+it knows that there is no udev, which would have nothing to do here."""
 _TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(\x07|\x1b\\)|\r")
 
 
@@ -81,6 +87,7 @@ def boot(spec: LabSpec, host: str, lock: int) -> None:
     if made is None:
         raise LabError(f"host {host} of lab {spec.lab} has no disk", "make one: fab up")
     nspawn = [
+        *(_UDEVLESS if _cables(spec, host) else ()),
         *("systemd-nspawn", "--quiet", "--boot", f"--machine={name}", f"--hostname={host}"),
         *("--register=no", "--keep-unit"),
         f"--directory={disk / 'root'}",
@@ -88,16 +95,23 @@ def boot(spec: LabSpec, host: str, lock: int) -> None:
         f"--network-bridge={spec.bridge}",
         *("--link-journal=no", "--resolv-conf=off", "--timezone=off", "--console=read-only"),
         *(f"--bind={device}" for device in _DEVICES if device.exists()),
+        *(f"--network-interface={spec.cable(cable)[1]}" for cable in _cables(spec, host)),
     ]
     cable = network.cable(name)
     network.unplug(cable)
     disks.remove_leftovers(spec.lab, host)
+    plugs = disk / "cables"
+    plugs.write_text(network.plugging(spec, cable, _cables(spec, host)))
     log = disk / "console.log"
-    if not cgroups.start(spec.lab, host, nspawn, cable=cable, console=log, lock=lock):
+    if not cgroups.start(spec.lab, host, nspawn, cables=plugs, console=log, lock=lock):
         raise LabError(
             f"host {host} of lab {spec.lab} could not be started: {console(spec.lab, host)}",
             "`fab down` and `fab up` start afresh",
         )
+
+
+def _cables(spec: LabSpec, host: str) -> tuple[str, ...]:
+    return spec.wiring[host].cables if host in spec.wiring else ()
 
 
 def halt(lab: str, hosts: Collection[str] | None = None) -> list[str]:

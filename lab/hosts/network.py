@@ -1,5 +1,8 @@
 """The lab's network on this machine: a bridge, and a route that guards its subnet.
 
+A lab that is wired as a topology has one more bridge for each link, which joins its two cables and
+nothing else; the lab's own then serves the controller alone.
+
 The lab is air-gapped. The hosts get no default route; this machine forwards nothing that comes in
 over the bridge, even where it forwards for others (Docker, libvirt); and when the bridge is not
 there, an unreachable route keeps packets for lab hosts from leaving by the machine's own way out.
@@ -7,9 +10,11 @@ there, an unreachable route keeps packets for lab hosts from leaving by the mach
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
@@ -32,16 +37,61 @@ _INOTIFY_INSTANCES = 8192
 def up(spec: LabSpec) -> None:
     """Guard route and bridge exist; nothing else is in their place (see refuse_overlap)."""
     run(["ip", "route", "replace", _GUARD, spec.subnet, "metric", _GUARD_METRIC])
-    if _link(spec.bridge) is None:
-        # A plain switch: no spanning tree, and multicast goes everywhere.
-        kind = ["type", "bridge", "stp_state", "0", "mcast_snooping", "0"]
-        fix = "the kernel needs the module: modprobe -a bridge veth"
-        run(["ip", "link", "add", spec.bridge, *kind], fix=fix)
+    _make_bridge(spec.bridge)
     _tune(spec)
     address = f"{spec.controller}/{spec.network.prefixlen}"
     run(["ip", "address", "replace", address, "broadcast", "+", "dev", spec.bridge])
     run(["ip", "link", "set", spec.bridge, "up"])
+    _join_links(spec)
     _raise_sysctl("fs/inotify/max_user_instances", _INOTIFY_INSTANCES)
+
+
+def _make_bridge(name: str) -> None:
+    if _link(name) is None:
+        # A plain switch: no spanning tree, and multicast goes everywhere.
+        kind = ["type", "bridge", "stp_state", "0", "mcast_snooping", "0"]
+        fix = "the kernel needs the module: modprobe -a bridge veth"
+        run(["ip", "link", "add", name, *kind], fix=fix)
+
+
+def _join_links(spec: LabSpec) -> None:
+    """Each link of the topology has its bridge, and no other has one."""
+    cables = [cable for wired in spec.wiring.values() for cable in wired.cables]
+    wanted = dict.fromkeys(spec.link_bridge(cable) for cable in cables)
+    for bridge in _link_bridges(spec.bridge):
+        if bridge not in wanted:
+            _remove_bridge(bridge)
+    for bridge in wanted:
+        _make_bridge(bridge)
+        _sysctl(f"net/ipv6/conf/{bridge}/disable_ipv6", 1)
+        _sysctl(f"net/ipv4/conf/{bridge}/forwarding", 0)
+        run(["ip", "link", "set", bridge, "up"])
+    # What serves behind the links is reached past them, by each host's first device.
+    for host, wired in spec.wiring.items():
+        if wired.reached:
+            way = ["via", spec.hosts[host], "dev", spec.bridge]
+            run(["ip", "route", "replace", f"{wired.reached}/32", *way])
+
+
+def plugging(spec: LabSpec, first: str, cables: Sequence[str]) -> str:
+    """Give the lines for `ip -batch` that ready a host's cables for its next boot.
+
+    nspawn makes the first by itself and has to find its place free.
+    """
+    lines = [f"link delete {first}"]
+    for cable in cables:
+        here, inside = spec.cable(cable)
+        lines += [
+            f"link delete {here}",
+            f"link add {here} type veth peer name {inside} address {_mac(inside)}",
+            f"link set {here} master {spec.link_bridge(cable)} up",
+        ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _mac(cable: str) -> str:
+    """Give a cable's MAC address: always the same, for who remembers it while its host is off."""
+    return "02:" + hashlib.sha256(cable.encode()).digest()[:5].hex(":")
 
 
 def demand_up(spec: LabSpec) -> None:
@@ -66,17 +116,31 @@ def warnings() -> list[str]:
 
 
 def down(bridge: str) -> None:
-    """The bridge and what was plugged into it are gone; the guard route stays."""
-    if _is_bridge(_link(bridge)):
-        for port in ports(bridge):
-            unplug(port)
-        run(["ip", "link", "delete", bridge])
+    """The bridges and what was plugged into them are gone; the guard route stays."""
+    for each in [*_link_bridges(bridge), bridge]:
+        if _is_bridge(_link(each)):
+            _remove_bridge(each)
 
 
 def remove_guard(subnet: str) -> None:
     """Take the guard route away: the lab is no more."""
     if run(["ip", "route", "show", "type", _GUARD, "exact", subnet]).strip():
         run(["ip", "route", "delete", _GUARD, subnet, "metric", _GUARD_METRIC])
+
+
+def _remove_bridge(bridge: str) -> None:
+    for port in ports(bridge):
+        unplug(port)
+    run(["ip", "link", "delete", bridge])
+
+
+def _link_bridges(bridge: str) -> list[str]:
+    """Give the bridges of the links of a lab; no lab's name has a dot."""
+    return [
+        str(link["ifname"])
+        for link in _ip("link", "show", "type", "bridge")
+        if link["ifname"].startswith(f"{bridge}.")
+    ]
 
 
 def ports(bridge: str) -> list[str]:
@@ -118,17 +182,18 @@ def refuse_overlap(spec: LabSpec) -> None:
             f"this machine has an interface {spec.bridge}, which is no bridge of ours",
             f"give the lab another lab_name, or remove it: ip link delete {spec.bridge}",
         )
+    subnet = IPv4Network(spec.subnet)
     for interface in _ip("address", "show"):
         for address in interface["addr_info"]:
             local = IPv4Address(address["local"])
-            if interface["ifname"] != spec.bridge and local in spec.network:
+            if interface["ifname"] != spec.bridge and local in subnet:
                 raise _taken(spec, f"address {local} of interface {interface['ifname']} is in")
     for route in _ip("route", "show", "table", "all"):
         if route["dst"] == "default" or route.get("dev") == spec.bridge:
             continue
         guard = route.get("type") == _GUARD and route["dst"] == spec.subnet
         claim = IPv4Network(route["dst"])
-        if not guard and claim.prefixlen >= _WIDEST_CLAIM and claim.overlaps(spec.network):
+        if not guard and claim.prefixlen >= _WIDEST_CLAIM and claim.overlaps(subnet):
             raise _taken(spec, f"the route {_text(route)} overlaps")
 
 

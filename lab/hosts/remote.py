@@ -15,16 +15,17 @@ import fabric
 import paramiko
 
 from lab.errors import LabError
+from lab.hosts import ssh
 from lab.hosts.inventory import Host, Inventory
 
 T = TypeVar("T")
 
 AT_ONCE = 64
 """Hosts that are worked on at the same time."""
-CONNECT_TIMEOUT = 10
-"""Seconds that a host has to accept a login."""
 SIGNALLED = -1
 """The exit status of a command that a signal ended."""
+LAST_WORDS = 15.0
+"""Seconds that a command has to end what it does after SIGTERM; then comes SIGKILL."""
 GRACE = 10.0
 """Seconds beyond its own bound in which a command's end must be heard of."""
 _PIECE = 1 << 16
@@ -121,11 +122,14 @@ class Started:
         self.host = host
         self._remote = remote
         self._command = command
-        self._deadline = time.monotonic() + seconds + GRACE
+        self._login = remote.inventory.hosts[host].ssh_timeout
+        self._deadline = time.monotonic() + seconds + LAST_WORDS + GRACE
         self._said = bytearray()
-        bounded = f"exec timeout --kill-after=2 {seconds:g} sh -c {shlex.quote(command)}"
+        limits = f"--kill-after={LAST_WORDS:g} {seconds:g}"
+        bounded = f"exec timeout {limits} sh -c {shlex.quote(command)}"
         try:
-            self._channel = remote.connection(host).transport.open_session(timeout=CONNECT_TIMEOUT)
+            transport = remote.connection(host).transport
+            self._channel = transport.open_session(timeout=self._login)
             self._channel.exec_command(f"echo $$; {bounded}")
         except (EOFError, OSError, paramiko.SSHException) as error:
             raise self._lost(error) from error
@@ -152,7 +156,7 @@ class Started:
 
     def stop(self) -> Output:
         """End it with SIGTERM, by its pid, and give what it printed."""
-        self._remote.run(self.host, f"kill -TERM {self._pid.result(timeout=CONNECT_TIMEOUT)}")
+        self._remote.run(self.host, f"kill -TERM {self._pid.result(timeout=self._login)}")
         return self.wait()
 
     def _read_stdout(self) -> None:
@@ -177,13 +181,18 @@ class Started:
 
 def connect(host: Host, inventory: Inventory) -> fabric.Connection:
     """Log in to a host; its key must be the one on record."""
-    settings: dict[str, Any] = {"timeout": CONNECT_TIMEOUT, "banner_timeout": CONNECT_TIMEOUT}
+    settings: dict[str, Any] = {
+        "timeout": host.ssh_timeout,
+        "banner_timeout": host.ssh_timeout,
+        "auth_timeout": 3 * host.ssh_timeout,
+    }
     if host.key is not None:
         settings |= {"key_filename": str(host.key), "allow_agent": False, "look_for_keys": False}
     connection = fabric.Connection(
         host.login_host,
         user=host.user,
         port=host.port,
+        gateway=ssh.gateway(host) if inventory.machines == "real" else None,
         config=fabric.Config(overrides={"load_ssh_configs": False}),
         connect_kwargs=settings,
     )

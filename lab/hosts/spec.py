@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +18,9 @@ from lab.hosts.inventory import EMBEDDED_RANGE, HOST_NAME, LAB_NAME
 
 PACKAGE_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 SUITE_NAME = re.compile(r"[a-z][a-z0-9-]*")
+DEVICE_NAME = 15
+"""Characters that a network device's name may have."""
+CABLE = re.compile(r"[0-9]{1,3}[ab]")
 PUBLIC_KEY = re.compile(r"ssh-ed25519 [A-Za-z0-9+/=]+( [^\n]*)?")
 
 
@@ -31,8 +34,22 @@ class ImageSpec:
 
 
 @dataclass(frozen=True)
+class Wiring:
+    """How a machine stands in a topology: what it has beside `host0`."""
+
+    cables: tuple[str, ...]
+    """One end of a link each: the link's number and `a` or `b`. See `LabSpec.cable`."""
+    network: str
+    """What its ip(8) does as it boots, as lines of `ip -batch`."""
+    forwards: bool
+    """Whether it passes on packets that are for others."""
+    reached: str = ""
+    """Its address behind the links, which this machine reaches past them; none for a switch."""
+
+
+@dataclass(frozen=True)
 class LabSpec:
-    """One lab of nspawn machines."""
+    """One lab of nspawn machines: on one bridge, or wired as a topology has it."""
 
     lab: str
     directory: str
@@ -40,18 +57,30 @@ class LabSpec:
     subnet: str
     controller: str
     hosts: Mapping[str, str]
-    """Host name to address."""
+    """Host name to address on the lab's bridge."""
     login_key: str
     """The public key, as in authorized_keys, that opens user `lab`."""
     image: ImageSpec
+    management: str = ""
+    """The part of the subnet that is on the lab's bridge; all of it without a topology."""
+    wiring: Mapping[str, Wiring] = field(default_factory=dict)
 
     @property
     def network(self) -> IPv4Network:
-        return IPv4Network(self.subnet)
+        """What is on the lab's bridge."""
+        return IPv4Network(self.management or self.subnet)
 
     @property
     def bridge(self) -> str:
         return f"dl-{self.lab}"
+
+    def link_bridge(self, cable: str) -> str:
+        """What joins the two cables of a link on this machine."""
+        return f"dl-{self.lab}.{cable[:-1]}"
+
+    def cable(self, cable: str) -> tuple[str, str]:
+        """This machine's end of a cable, and that which goes into the host."""
+        return f"vl-{self.lab}.{cable}", f"vg-{self.lab}.{cable}"
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -64,7 +93,17 @@ class LabSpec:
             hosts = {str(name): str(address) for name, address in data["hosts"].items()}
             packages = tuple(str(package) for package in data["image"]["packages"])
             image = ImageSpec(str(data["image"]["suite"]), packages)
-            spec = cls(**fields, hosts=hosts, image=image)
+            wiring = {
+                str(host): Wiring(
+                    tuple(str(cable) for cable in wired["cables"]),
+                    str(wired["network"]),
+                    bool(wired["forwards"]),
+                    str(wired["reached"]),
+                )
+                for host, wired in data.get("wiring", {}).items()
+            }
+            management = str(data.get("management", ""))
+            spec = cls(**fields, hosts=hosts, image=image, management=management, wiring=wiring)
         except (AttributeError, KeyError, TypeError) as error:
             raise _refusal("shape", repr(error)) from error
         spec.check()
@@ -79,17 +118,35 @@ class LabSpec:
         for package in self.image.packages:
             _demand("package", package, bool(PACKAGE_NAME.fullmatch(package)))
         try:
-            network = self.network
+            subnet, network = IPv4Network(self.subnet), self.network
             controller = IPv4Address(self.controller)
             addresses = [IPv4Address(address) for address in self.hosts.values()]
         except ValueError as error:
             raise _refusal("address", str(error)) from error
-        _demand("subnet", self.subnet, network.subnet_of(EMBEDDED_RANGE))
+        _demand("subnet", self.subnet, subnet.subnet_of(EMBEDDED_RANGE))
+        _demand("management", self.management, network.subnet_of(subnet))
         _demand("controller", self.controller, controller in network)
         _demand("hosts", str(len(self.hosts)), len({controller, *addresses}) == len(addresses) + 1)
         for name, address in self.hosts.items():
             _demand("host", name, bool(HOST_NAME.fullmatch(name)))
             _demand("address", address, IPv4Address(address) in network)
+        self._check_wiring(subnet)
+
+    def _check_wiring(self, subnet: IPv4Network) -> None:
+        for host, wired in self.wiring.items():
+            _demand("wiring", host, host in self.hosts)
+            for cable in wired.cables:
+                _demand("cable", cable, bool(CABLE.fullmatch(cable)))
+                _demand("lab", self.lab, len(self.cable(cable)[0]) <= DEVICE_NAME)
+            if wired.reached:
+                _demand("address", wired.reached, _inside(wired.reached, subnet))
+
+
+def _inside(address: str, subnet: IPv4Network) -> bool:
+    try:
+        return IPv4Address(address) in subnet
+    except ValueError:
+        return False
 
 
 _TEXTS = ("lab", "directory", "subnet", "controller", "login_key")

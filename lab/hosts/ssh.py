@@ -7,12 +7,13 @@ it through the inventory; a person, through `ssh -F .lab/local/ssh_config n1`.
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
 from lab.hosts import state
 from lab.hosts.command import run
-from lab.hosts.inventory import Inventory
+from lab.hosts.inventory import Host, Inventory
 
 
 def login_key(inventory: Inventory) -> str:
@@ -31,7 +32,7 @@ def login_key(inventory: Inventory) -> str:
 def write_files(inventory: Inventory, host_keys: Mapping[str, str]) -> None:
     """Write known_hosts and ssh_config for the hosts, whose public keys are given by name."""
     known = "".join(
-        f"{name},{inventory.hosts[name].address} {' '.join(key.split()[:2])}\n"
+        f"{name},{inventory.dialled(name)} {' '.join(key.split()[:2])}\n"
         for name, key in host_keys.items()
     )
     state.write_atomically(inventory.known_hosts, known)
@@ -39,13 +40,30 @@ def write_files(inventory: Inventory, host_keys: Mapping[str, str]) -> None:
     _give_to_caller(inventory.directory)
 
 
+def gateway(host: Host) -> str | None:
+    """Give the command through which a host is reached; None if it is reached straight.
+
+    OpenSSH is asked what it makes of the host's arguments, and of its user's own configuration.
+    """
+    told = run(["ssh", "-G", *host.ssh_args, "-p", str(host.port), host.login_host])
+    options = dict(line.partition(" ")[::2] for line in told.splitlines())
+    if command := options.get("proxycommand"):
+        return command.replace("%h", host.login_host).replace("%p", str(host.port))
+    *first, last = options.get("proxyjump", "").split(",")
+    if not last:
+        return None
+    through = ["-J", ",".join(first)] if first else []
+    ahead = ["-W", f"{host.login_host}:{host.port}", f"ssh://{last}"]
+    return shlex.join(["ssh", "-o", "BatchMode=yes", *through, *ahead])
+
+
 def _config(inventory: Inventory) -> str:
     # Both the name and the address, since Ansible dials the address.
     hosts = "".join(
-        f"\nHost {host.name} {host.address}\n"
-        f"    HostName {host.address}\n"
-        f"    HostKeyAlias {host.name}\n"
-        for host in inventory.hosts.values()
+        f"\nHost {name} {inventory.dialled(name)}\n"
+        f"    HostName {inventory.dialled(name)}\n"
+        f"    HostKeyAlias {name}\n"
+        for name in inventory.machines_by_name
     )
     user = next(iter(inventory.hosts.values())).user
     return f"""\

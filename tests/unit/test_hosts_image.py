@@ -58,7 +58,34 @@ def test_roles_declare_packages(tmp_path: Path) -> None:
     declare(tmp_path, "zookeeper", "__zookeeper_debian_packages:\n  - zookeeperd\n  - jq\n")
     declare(tmp_path, "plain", "__plain_port: 1\n")
     declare(tmp_path, "empty", "---\n")
-    assert image.declared_packages(tmp_path) == ("jq", "mosquitto", "zookeeperd")
+    assert image.declared_packages(tmp_path, "bookworm") == ("jq", "mosquitto", "zookeeperd")
+
+
+def test_packages_may_differ_by_suite_and_what_cannot_run_wants_none(tmp_path: Path) -> None:
+    by_suite = "{bookworm: [libfuse3-3], trixie: [libfuse3-4]}"
+    declare(tmp_path, "lab_host", f"__lab_host_debian_packages: {by_suite}\n")
+    cannot = "__metrics_cannot_run_on: {trixie: it has no such package}\n"
+    declare(tmp_path, "metrics", f"__metrics_debian_packages: [influxdb]\n{cannot}")
+    assert image.declared_packages(tmp_path, "bookworm") == ("influxdb", "libfuse3-3")
+    assert image.declared_packages(tmp_path, "trixie") == ("libfuse3-4",)
+    with pytest.raises(LabError, match="no list of package names for sid"):
+        image.declared_packages(tmp_path, "sid")
+
+
+def test_a_machine_with_debians_mirrors_has_those_of_every_suite(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sources = [
+        "http://mirror/debian/ bookworm main",
+        "http://mirror/debian/ bookworm non-free",
+        "http://mirror/debian/ bookworm-backports main",
+        "http://mirror/security/ bookworm-security main",
+    ]
+    monkeypatch.setattr(image, "run", lambda _: "\n".join(sources))
+    assert image._mirrors("trixie") == [
+        "deb http://mirror/debian/ trixie main",
+        "deb http://mirror/security/ trixie-security main",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -74,7 +101,7 @@ def test_a_declaration_that_would_be_overlooked_is_refused(
 ) -> None:
     declare(tmp_path, "mosquitto", text)
     with pytest.raises(LabError) as refused:
-        image.declared_packages(tmp_path)
+        image.declared_packages(tmp_path, "bookworm")
     assert complaint in str(refused.value)
 
 

@@ -137,14 +137,52 @@ def test_hosts_must_agree_on_the_lab(written: Write) -> None:
         load(written("other:\n  hosts:\n    n2:\n      lab_name: yours\n"))
 
 
-@pytest.mark.parametrize("name", ["local", "vagrant", "real.example", "fifty"])
+@pytest.mark.parametrize("name", ["local", "vagrant", "trixie", "real.example", "fifty"])
 def test_every_inventory_of_the_project_loads(name: str) -> None:
     inventory = load(ROOT / "inventory" / name)
-    assert {"hub", "n1", "n5"} <= set(inventory.hosts)
-    assert inventory.groups["tcp_echo_server"] == ("n1",)
+    assert {"hub", "n1", "n2"} <= set(inventory.hosts)
+    assert inventory.groups["tcp_squares_server"] == ("hub",)
 
 
 def test_the_crowd_is_placed_by_ranges() -> None:
     inventory = load(ROOT / "inventory" / "fifty")
     assert len(inventory.hosts) == 51
     assert len(inventory.groups["udp_heartbeat_sender"]) == 50
+
+
+SOAP = """\
+soap:
+  children:
+    soap_server:
+      hosts: {n1: }
+    soap_client:
+      hosts: {n2: }
+tcp_echo_server:
+  hosts: {n1: }
+"""
+
+
+def test_what_the_hosts_cannot_run_is_placed_nowhere(written: Write) -> None:
+    inventory = load(written(SOAP, "    lab_suite: trixie\n"))
+    assert inventory.hosts["n1"].suite == "trixie"
+    assert inventory.groups["soap_server"] == inventory.groups["soap_client"] == ()
+    assert inventory.groups["tcp_echo_server"] == ("n1",)
+    assert "n1 has Debian trixie: spyne" in inventory.left_out["soap"]
+
+
+def test_clients_run_anywhere(written: Write) -> None:
+    suite = "    lab_suite: \"{{ 'trixie' if inventory_hostname == 'n2' else 'bookworm' }}\"\n"
+    inventory = load(written(SOAP, suite, machines="real"))
+    assert inventory.hosts["n2"].suite == "trixie"
+    assert inventory.left_out == {}
+
+
+def test_local_hosts_share_one_image(written: Write) -> None:
+    suite = "    lab_suite: \"{{ 'trixie' if inventory_hostname == 'n1' else 'bookworm' }}\"\n"
+    with pytest.raises(LabError, match="lab_suite differs between hosts hub and n1"):
+        load(written("", suite))
+
+
+def test_a_suite_that_nobody_has_tested_is_refused(written: Write) -> None:
+    with pytest.raises(LabError, match="one of bookworm, trixie"):
+        load(written("", "    lab_suite: sid\n"))

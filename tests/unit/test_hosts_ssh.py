@@ -77,3 +77,23 @@ def test_a_key_whose_making_was_interrupted_is_made_again(inventory: Inventory) 
     inventory.directory.mkdir(parents=True)
     (inventory.directory / "id_ed25519").write_text("half a key")
     assert ssh.login_key(inventory).startswith("ssh-ed25519 ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        ((), None),
+        (("-o", "ServerAliveInterval=5"), None),
+        (("-J", "jump"), "ssh -o BatchMode=yes -W 192.0.2.1:2222 ssh://jump"),
+        (
+            ("-o", "ProxyJump=first,ops@last:2200"),
+            "ssh -o BatchMode=yes -J first -W 192.0.2.1:2222 ssh://ops@last:2200",
+        ),
+        (("-o", "ProxyCommand=nc -X 5 %h %p"), "nc -X 5 192.0.2.1 2222"),
+    ],
+)
+def test_a_host_behind_another_is_reached_through_it(
+    arguments: tuple[str, ...], command: str | None
+) -> None:
+    host = Host("n1", IPv4Address("192.0.2.1"), "192.0.2.1", "ops", 2222, None, arguments, None)
+    assert ssh.gateway(host) == command
