@@ -83,6 +83,7 @@ def vagrant(directory: Path, home: Path, *arguments: str) -> subprocess.Complete
     """Run Vagrant on a Vagrantfile; what it keeps goes to `home`."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("LAB_")}
     own = {"VAGRANT_HOME": str(home), "VAGRANT_DOTFILE_PATH": str(home / "machines")}
+    own |= {"LAB_LIBVIRT_DRIVER": "qemu"}  # or it would try KVM
     return subprocess.run(
         ["vagrant", *arguments],
         cwd=directory,
@@ -90,7 +91,7 @@ def vagrant(directory: Path, home: Path, *arguments: str) -> subprocess.Complete
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
 
 
@@ -114,8 +115,8 @@ def test_vagrant_knows_the_machines(tmp_path: Path, inventory: Inventory) -> Non
     [
         ("    n1:", "    n[1:2]:", "a range of hosts, n[1:2]"),
         ("lab_address: 198.18.1.11", 'lab_address: "{{ first }}"', "host n1 in "),
-        ("lab_memory: 512", "lab_memory: much", "is no whole number"),
-        ("lab_box: debian/bookworm64", "lab_bax: none", "has no lab_box"),
+        ("lab_memory: 1024", "lab_memory: much", "is no whole number"),
+        ("lab_box: distlab/bookworm", "lab_bax: none", "has no lab_box"),
         (
             "lab_management_subnet: 198.19.255.0/24",
             "lab_management_subnet: 198.18.0.0/16",
