@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,27 +23,21 @@ RECAP = re.compile(
 )
 
 
-LEFTOVERS = """
-ls -d /opt/distlab /etc/distlab /var/lib/lab-* /var/lib/private/lab-* /var/tmp/distlab* \\
-    /etc/systemd/system/lab-* /etc/systemd/system/*.wants/lab-* 2>/dev/null
-systemctl list-units --all --plain --no-legend 'lab-*' distlab-firewall.service
-nft list tables
-grep distlab /etc/hosts
+UNIT = "lab-tcp-echo-server"
+STANDING = f"""
+cat /etc/hosts /etc/systemd/system/{UNIT}.service
+stat -c %a /etc/distlab/{UNIT}.env
+systemctl is-active {UNIT}
+systemctl is-enabled {UNIT}
+nft list table inet distlab_host | sed 's/packets.*//'
 """
-"""A shell script that prints what is left of a deploy on a host."""
+"""A shell script that prints what a deploy brings about on a host, as far as a test meddles."""
 
 
 def play(checkout: Path, inventory: Path, *more: str) -> subprocess.CompletedProcess[str]:
     """Run the deploying playbook of a checkout."""
     command = ["ansible-playbook", "-i", str(inventory), "playbooks/deploy.yml", *more]
     return subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
-
-
-def run_fab(verb: str, inventory: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    """Run a verb of the project."""
-    fab = Path(sys.executable).with_name("fab")
-    command = [str(fab), verb, "--inventory", str(inventory), *more]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def recap(done: subprocess.CompletedProcess[str], what: str) -> Mapping[str, int]:
@@ -85,28 +78,57 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_second_deploy_changes_nothing(inventory: Inventory) -> None:
+@pytest.fixture(scope="module")
+def settled(inventory: Inventory) -> Inventory:
+    """The lab as a deploy leaves it, whatever it was before."""
     succeeded(play(ROOT, inventory.path.absolute()))
-    changed = recap(succeeded(play(ROOT, inventory.path.absolute())), "changed")
-    assert changed == dict.fromkeys(inventory.hosts, 0)
+    return inventory
 
 
-def test_check_mode_works(inventory: Inventory) -> None:
-    done = succeeded(play(ROOT, inventory.path.absolute(), "--check", "--diff"))
-    assert recap(done, "failed") == dict.fromkeys(inventory.hosts, 0)
+def test_a_second_deploy_changes_nothing(settled: Inventory) -> None:
+    done = succeeded(play(ROOT, settled.path.absolute()))
+    assert recap(done, "changed") == dict.fromkeys(settled.hosts, 0)
 
 
-def test_editing_one_pattern_restarts_its_units_alone(checkout: Path, inventory: Inventory) -> None:
-    before = units(inventory)
+def test_check_mode_works(settled: Inventory) -> None:
+    done = succeeded(play(ROOT, settled.path.absolute(), "--check", "--diff"))
+    assert recap(done, "failed") == dict.fromkeys(settled.hosts, 0)
+
+
+def test_editing_one_pattern_restarts_its_units_alone(checkout: Path, settled: Inventory) -> None:
+    before = units(settled)
     with (checkout / "apps" / "tcp_echo" / "server.py").open("a") as source:
         source.write("# edited by a test\n")
     try:
-        succeeded(play(checkout, inventory.path.absolute()))
-        after = units(inventory)
+        succeeded(play(checkout, settled.path.absolute()))
+        after = units(settled)
     finally:
-        succeeded(play(ROOT, inventory.path.absolute()))
+        succeeded(play(ROOT, settled.path.absolute(), "--tags", "tcp_echo"))
     restarted = {a.unit for a, b in zip(after, before, strict=True) if a.since != b.since}
     assert restarted == {"lab-tcp-echo-server.service"}
+
+
+@pytest.mark.parametrize(
+    "meddling",
+    [
+        f"sed -i 's/^Restart=.*/Restart=no/' /etc/systemd/system/{UNIT}.service",
+        f"chmod 644 /etc/distlab/{UNIT}.env; systemctl disable --now {UNIT}",
+        "systemctl stop distlab-firewall; sed -i '/BEGIN distlab/,/END distlab/d' /etc/hosts",
+    ],
+    ids=["file", "life", "host"],
+)
+def test_what_somebody_changed_on_a_host_is_put_right(
+    inventory: Inventory, request: pytest.FixtureRequest, meddling: str
+) -> None:
+    (name,) = inventory.groups["tcp_echo_server"]
+    given = request.config.option.ansible_inventory
+    host = testinfra.get_host(f"ansible://{name}", ansible_inventory=given)
+    before = host.check_output(STANDING)
+    host.run(meddling)
+    assert host.run(STANDING).stdout != before
+    path = inventory.path.absolute()
+    succeeded(play(ROOT, path, "--tags", "tcp_echo", "--limit", name))
+    assert host.check_output(STANDING) == before
 
 
 @pytest.mark.parametrize(
@@ -140,25 +162,3 @@ def test_a_missing_group_is_refused_before_anything_is_touched(
     assert done.returncode != 0
     assert "tcp_echo_server is missing or empty" in done.stdout + done.stderr
     assert "TASK [lab_host" not in done.stdout
-
-
-def test_remove_leaves_nothing_and_a_pattern_alone_brings_it_back(
-    inventory: Inventory, request: pytest.FixtureRequest
-) -> None:
-    """What `remove` took away, `deploy --only` brings back, as far as that pattern needs it."""
-    path = inventory.path.absolute()
-    try:
-        succeeded(run_fab("remove", path))
-        given = request.config.option.ansible_inventory
-        for name in inventory.hosts:
-            host = testinfra.get_host(f"ansible://{name}", ansible_inventory=given)
-            assert host.run(LEFTOVERS).stdout == ""
-        succeeded(run_fab("deploy", path, "--only", "tcp_echo"))
-        client, server = (inventory.groups[f"tcp_echo_{part}"][0] for part in ("client", "server"))
-        host = testinfra.get_host(f"ansible://{client}", ansible_inventory=given)
-        asked = f"/opt/distlab/bin/python -m apps.tcp_echo client {server} hello"
-        assert host.check_output(asked).startswith("hello")
-        assert "table inet distlab_host" in host.check_output("nft list tables")
-    finally:
-        succeeded(play(ROOT, path))
-    assert units(inventory)

@@ -74,9 +74,10 @@ class Outer:
             f"--bind-ro={state.IMAGES}:{state.IMAGES}",
             *(["--bind=/dev/fuse"] if FUSE.exists() else []),
         ]
-        log = directory / "console.log"
+        log, cables = directory / "console.log", directory / "cables"
+        cables.touch()
         with state.locked(LAB, print) as lock:
-            assert cgroups.start(LAB, "outer", nspawn, cable="none", console=log, lock=lock)
+            assert cgroups.start(LAB, "outer", nspawn, cables=cables, console=log, lock=lock)
         wait_until("the outer machine has a PID 1", lambda: machines.running(LAB)["outer"].init)
         init = machines.running(LAB)["outer"].init
         assert init

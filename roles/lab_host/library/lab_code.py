@@ -25,7 +25,7 @@ short_description: A virtual environment holds exactly the locked libraries and 
 description:
   - Installs with the uv of the wheelhouse; the lock's hashes are checked here again.
   - The code's wheel comes as an argument, so that a new one takes one round trip.
-  - The local fact that says what is installed is written last, so an interrupted installation is
+  - The file that tells what is installed is written last, so an interrupted installation is
     taken up again by the next deploy.
 options:
   prefix:
@@ -48,8 +48,8 @@ options:
     description: The code's wheel, in base64.
     type: str
     required: true
-  fact:
-    description: The file of Ansible's local facts that is to say what is installed.
+  told:
+    description: The file that is to tell what is installed.
     type: path
     required: true
 author: distlab
@@ -75,11 +75,11 @@ class Code:
         self.archive = Path(given["archive"])
         self.wheel = self.wheelhouse / given["wheel"]
         self.content = base64.b64decode(given["content"])
-        self.fact = Path(given["fact"])
+        self.told = Path(given["told"])
 
     def install(self) -> None:
         """Bring the virtual environment to hold the lock's libraries and this code."""
-        self.fact.unlink(missing_ok=True)
+        self.told.unlink(missing_ok=True)
         self.unpack()
         if not (self.prefix / "bin" / "python").exists():
             venv.create(self.prefix, with_pip=False, symlinks=True)
@@ -91,9 +91,9 @@ class Code:
         with tempfile.TemporaryDirectory(dir=self.prefix) as spare:
             self.sync(self.uv(Path(spare)), wanted)
         self.forget_earlier()
-        self.fact.parent.mkdir(parents=True, exist_ok=True)
+        self.told.parent.mkdir(parents=True, exist_ok=True)
         told = {"code": self.wheel.name, "wheelhouse": self.wheelhouse.name}
-        self.fact.write_text(json.dumps(told))
+        self.told.write_text(json.dumps(told))
 
     def unpack(self) -> None:
         """Bring it about that the wheelhouse is there, whole."""
@@ -152,7 +152,7 @@ def main() -> None:
             "archive": {"type": "path", "required": True},
             "wheel": {"type": "str", "required": True},
             "content": {"type": "str", "required": True, "no_log": False},
-            "fact": {"type": "path", "required": True},
+            "told": {"type": "path", "required": True},
         },
         supports_check_mode=True,
     )

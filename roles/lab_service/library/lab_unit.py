@@ -3,15 +3,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     AnsibleModule = Any
+    UNITS = REVISION = record_path = record_text = running = shown = Any
 else:
     from ansible.module_utils.basic import AnsibleModule
+    from ansible.module_utils.lab_units import (
+        REVISION,
+        UNITS,
+        record_path,
+        record_text,
+        running,
+        shown,
+    )
 
 DOCUMENTATION = r"""
 module: lab_unit
@@ -34,7 +42,11 @@ options:
   unit:
     description: The text of the unit.
     type: str
-    required: true
+    default: ""
+  revision:
+    description: What identifies unit, options and code together; what runs is asked for it.
+    type: str
+    default: ""
   options:
     description: The options file's values by option name.
     type: dict
@@ -47,23 +59,21 @@ options:
     description: The texts of further files that only this unit reads, by path; root's alone.
     type: dict
     default: {}
-  code:
-    description: The fingerprint of the code that it runs.
-    type: str
-    default: ""
 author: distlab
 """
 
 RETURN = r"""
-revision:
-  description: What identifies unit, options and code together.
-  type: str
-  returned: always
+restarted:
+  description: Whether what ran was not what is wanted.
+  type: bool
+  returned: when present
+removed:
+  description: What was left of it.
+  type: list
+  returned: when absent
 """
 
-UNITS = Path("/etc/systemd/system")
 OPTIONS = Path("/etc/distlab")
-REVISION = "DISTLAB_REVISION"
 JOURNAL_LINES = 30
 
 
@@ -79,18 +89,6 @@ def options_text(prefix: str, options: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n" if lines else ""
 
 
-def running_revision(name: str, main_pid: int) -> str:
-    """Ask what runs for its revision: the main process, or the stamp of a unit that has none."""
-    try:
-        if not main_pid:
-            return Path(f"/run/{name}.revision").read_text().strip()
-        environment = Path(f"/proc/{main_pid}/environ").read_bytes().decode(errors="replace")
-    except OSError:
-        return ""
-    pairs = (entry.partition("=") for entry in environment.split("\0"))
-    return next((value for key, _, value in pairs if key == REVISION), "")
-
-
 class Unit:
     """The unit on this host."""
 
@@ -101,16 +99,16 @@ class Unit:
         self.name: str = wanted["name"]
         self.service = f"{self.name}.service"
         options = options_text(wanted["option_prefix"], wanted["options"])
-        files = dict(sorted(wanted["files"].items()))
-        whole = "\0".join((wanted["unit"], options, wanted["code"], *files, *files.values()))
-        self.revision = hashlib.sha256(whole.encode()).hexdigest()[:16]
+        self.revision: str = wanted["revision"]
         self.unit_path = UNITS / self.service
         self.options_path = OPTIONS / f"{self.name}.env"
         self.wanted_files = {
-            **{Path(path): (text, 0o600) for path, text in files.items()},
+            **{Path(path): (text, 0o600) for path, text in wanted["files"].items()},
             self.options_path: (f"{options}{REVISION}={self.revision}\n", 0o600),
             self.unit_path: (wanted["unit"].rstrip() + "\n", 0o644),
         }
+        record = record_text(self.revision, self.wanted_files)
+        self.wanted_files[record_path(self.name)] = (record, 0o600)
 
     def systemctl(self, *words: str) -> tuple[int, str]:
         """Run systemctl; give its status and what it printed."""
@@ -140,13 +138,6 @@ class Unit:
             f"Mend the cause (options: {self.options_path}) and deploy again."
         )
 
-    def shown(self) -> dict[str, str]:
-        """Give the unit's properties that matter here."""
-        _, out = self.systemctl(
-            "show", self.service, "-p", "ActiveState,UnitFileState,MainPID,NeedDaemonReload"
-        )
-        return dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
-
     def differing_files(self) -> list[Path]:
         """Give the files that are not as wanted."""
         return [
@@ -160,17 +151,17 @@ class Unit:
     def make_present(self) -> dict[str, Any]:
         """Bring it about that the unit runs as wanted; give what was done."""
         files = self.differing_files()
-        shown = self.shown()
-        enable = shown.get("UnitFileState") != "enabled"
-        runs = running_revision(self.name, int(shown.get("MainPID") or 0))
-        restart = shown.get("ActiveState") != "active" or runs != self.revision
+        (state,) = shown([self.name], self.module.run_command)
+        enable = state.get("UnitFileState") != "enabled"
+        runs = running(self.name, int(state.get("MainPID") or 0))
+        restart = state.get("ActiveState") != "active" or runs != self.revision
         before = {str(path): path.read_text() if path.exists() else "" for path in files}
         after = {str(path): self.wanted_files[path][0] for path in files}
         if not self.module.check_mode:
-            self.options_path.parent.mkdir(mode=0o755, exist_ok=True)
+            record_path(self.name).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             for path in files:
                 write(path, *self.wanted_files[path])
-            if files or shown.get("NeedDaemonReload") == "yes":
+            if files or state.get("NeedDaemonReload") == "yes":
                 self.must("daemon-reload")
             if enable:
                 self.must("enable", "--quiet", self.service)
@@ -194,7 +185,11 @@ class Unit:
     def make_absent(self) -> dict[str, Any]:
         """Bring it about that nothing of the unit is left, its state included."""
         state = [Path(f"/var/lib/private/{self.name}"), Path(f"/var/lib/{self.name}")]
-        left = [p for p in (*self.wanted_files, *state) if p.exists() or p.is_symlink()]
+        # The unit goes last: where it is not, nothing is.
+        others = [path for path in self.wanted_files if path != self.unit_path]
+        left = [
+            path for path in (*state, *others, self.unit_path) if path.exists() or path.is_symlink()
+        ]
         if left and not self.module.check_mode:
             if self.unit_path.exists():
                 self.must("disable", "--now", "--quiet", self.service)
@@ -224,18 +219,18 @@ def main() -> None:
         argument_spec={
             "name": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "unit": {"type": "str", "required": True},
+            "unit": {"type": "str", "default": ""},
+            "revision": {"type": "str", "default": ""},
             "options": {"type": "dict", "default": {}},
             "option_prefix": {"type": "str", "default": ""},
             "files": {"type": "dict", "default": {}},
-            "code": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )
     unit = Unit(module)
     present = module.params["state"] == "present"
     result = unit.make_present() if present else unit.make_absent()
-    module.exit_json(revision=unit.revision, **result)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":
