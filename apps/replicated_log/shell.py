@@ -1,0 +1,171 @@
+"""A core of the log, live: its messages over TCP, its writes by a thread that waits for the disk.
+
+`apps.kit.node` runs cores whose disk answers at once, and speaks JSON. Here a write takes as long
+as the disk does while the loop goes on, and entries cross the network as they lie on the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import secrets
+import traceback
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from apps.kit.effects import Emit, Message, Reject, Reply, Send, SetTimer
+from apps.kit.events import Events
+from apps.kit.store import NoRoom
+from apps.kit.transport import Transport
+from apps.replicated_log.effects import Effect, Write
+from apps.replicated_log.storage import LogFile
+from apps.replicated_log.wire import Encoder, Malformed, read
+
+_EX_SOFTWARE = 70
+_BOUNDED = {"stored", "gap", "foreign", "malformed", "disk_full"}
+"""Events that a peer or a client can bring about at will."""
+
+
+class Core(Protocol):
+    """What the shell runs: a `Master` or a `Follower`."""
+
+    def start(self, now: float) -> Iterable[Effect]:
+        """Begin."""
+
+    def receive(self, now: float, sender: str, message: Message) -> Iterable[Effect]:
+        """Take a message."""
+
+    def timer(self, now: float, name: str) -> Iterable[Effect]:
+        """Take note that a timer fired."""
+
+    def written(self, now: float) -> Iterable[Effect]:
+        """Take note that the write is on the disk."""
+
+    def refused(self, now: float) -> Iterable[Effect]:
+        """Take note that the disk had no room for the write."""
+
+
+class Shell:
+    """An async context manager that runs a core while it is entered."""
+
+    def __init__(
+        self,
+        core: Core,
+        log: LogFile,
+        transport: Transport,
+        events: Events,
+        *,
+        settle: Callable[[Reply | Reject], None] = lambda _: None,
+        delay: float = 0.0,
+    ) -> None:
+        """`settle` takes the core's answers; each write waits for `delay` seconds."""
+        self._core = core
+        self._log = log
+        self._transport = transport
+        self._events = events
+        self._settle = settle
+        self._delay = delay
+        self._encoder = Encoder()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._name = f"{events.node}.{secrets.token_hex(3)}"
+        self._numbers = itertools.count(1)
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="disk")
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        await self._transport.open(self._arrive)
+        self.feed(self._core.start)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        await self._transport.close()
+        await asyncio.to_thread(self._disk.shutdown)
+
+    def feed(self, happen: Callable[[float], Iterable[Effect]]) -> None:
+        """Let the core answer to what happened, and do all that it says before anything else.
+
+        A core that raises, or a disk that does not say what it did, ends the process: what is on
+        the disk is what the next one begins with.
+        """
+        try:
+            for effect in happen(self._loop.time()):
+                self._do(effect)
+        except Exception:
+            self._die()
+
+    def _do(self, effect: Effect) -> None:
+        match effect:
+            case Send(to, message):
+                self._send(to, message)
+            case Write():
+                if self._delay:
+                    self._timers["write"] = self._loop.call_later(self._delay, self._write, effect)
+                else:
+                    self._write(effect)
+            case Reply() | Reject():
+                self._settle(effect)
+            case Emit(event, fields):
+                emit = self._events.bounded if event in _BOUNDED else self._events.emit
+                emit(event, **fields)
+            case SetTimer(name, after):
+                self._timers[name] = self._loop.call_later(after, self._fire, name)
+            case _:
+                raise TypeError(f"no core of the log asks for {effect}")
+
+    def _write(self, effect: Write) -> None:
+        write = self._disk.submit(self._log.append, effect.entries, effect.log)
+        write.add_done_callback(self._written)
+
+    def _written(self, write: Future[None]) -> None:
+        """Tell the loop what became of a write; called in the disk's thread."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._after, write.exception())
+
+    def _after(self, error: BaseException | None) -> None:
+        if error is None:
+            self.feed(self._core.written)
+        elif isinstance(error, NoRoom):
+            self._events.bounded("no_room", error=str(error))
+            self.feed(self._core.refused)
+        else:
+            self._events.emit("disk_failed", error="".join(traceback.format_exception(error)))
+            os._exit(_EX_SOFTWARE)
+
+    def _fire(self, name: str) -> None:
+        self.feed(lambda now: self._core.timer(now, name))
+
+    def _send(self, to: str, message: Message) -> None:
+        message_id = f"{self._name}:{next(self._numbers)}"
+        self._events.send(message_id, to, **_shown(message))
+        self._transport.send(to, self._encoder.encode(message_id, message))
+
+    def _arrive(self, sender: str, frame: bytes) -> None:
+        try:
+            message_id, message = read(frame)
+        except Malformed as error:
+            self._events.bounded("malformed", peer=sender, error=str(error), bytes=len(frame))
+            return
+        self._events.recv(message_id, sender, **_shown(message))
+        self.feed(lambda now: self._core.receive(now, sender, message))
+
+    def _die(self) -> None:
+        self._events.emit("core_failed", error=traceback.format_exc())
+        os._exit(_EX_SOFTWARE)
+
+
+def _shown(message: Message) -> dict[str, Any]:
+    """Give what of a message its send and receive events show."""
+    shown = {name: message[name] for name in ("kind", "first", "length") if name in message}
+    if entries := message.get("entries"):
+        shown["entries"] = len(entries)
+    return shown
