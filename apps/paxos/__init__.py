@@ -1,0 +1,1 @@
+"""Paxos: many may propose a value, one is chosen, whoever dies meanwhile (Lamport 2001)."""
