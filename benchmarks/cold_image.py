@@ -15,7 +15,7 @@ import time
 from lab.catalogue import ROOT
 from lab.hosts import image, state
 from lab.hosts.command import run
-from lab.hosts.control import DEFAULT_SUITE
+from lab.hosts.inventory import DEFAULT_SUITE
 from lab.hosts.spec import ImageSpec
 
 EMPTY = state.ROOT / "benchmark"
@@ -38,7 +38,7 @@ def main() -> None:
 
 def build() -> float:
     """Build it; the seconds that took."""
-    spec = ImageSpec(DEFAULT_SUITE, image.declared_packages(ROOT / "roles"))
+    spec = ImageSpec(DEFAULT_SUITE, image.declared_packages(ROOT / "roles", DEFAULT_SUITE))
     with state.locked("images", print) as lock:
         began = time.perf_counter()
         image.ensure(spec, lock, print)

@@ -31,7 +31,7 @@ class Figure:
     part: str
     what: str
     unit: str
-    """`s` and `ms` (less is better), `/s` and `%` (more is)."""
+    """`s`, `ms` and `rounds` (less is better), `/s` and `%` (more is)."""
     runs: tuple[float, ...]
     aim: float | None = None
     """At most so much, in the same unit."""

@@ -69,9 +69,9 @@ class Stand:
         """Give an inventory of the copy."""
         return load(self.tree / "inventory" / name)
 
-    def fab(self, verb: str, inventory: str, *options: str) -> Done:
+    def fab(self, verb: str, inventory: str, *options: str, **environment: str) -> Done:
         """Run a verb in the copy, as a person would; LabError if it fails."""
-        return self._fab(self.tree, verb, inventory, *options)
+        return self._fab(self.tree, verb, inventory, *options, **environment)
 
     def up(self, inventory: str) -> float:
         """Boot an inventory and log in to each host over SSH; the seconds that took."""
@@ -106,10 +106,13 @@ class Stand:
         for inventory in _LABS:  # by our own code: that of an old copy may be broken
             self._fab(ROOT, "down", inventory, "--wipe")
 
-    def _fab(self, checkout: Path, verb: str, inventory: str, *options: str) -> Done:
+    def _fab(
+        self, checkout: Path, verb: str, inventory: str, *options: str, **environment: str
+    ) -> Done:
         program = Path(sys.executable).with_name("fab")
         path = self.tree / "inventory" / inventory
-        return timed([program, verb, "--inventory", path, *options], checkout)
+        settings = [f"{name}={value}" for name, value in environment.items()]
+        return timed(["env", *settings, program, verb, "--inventory", path, *options], checkout)
 
 
 async def _log_in_to_all(inventory: Inventory) -> None:
