@@ -21,10 +21,11 @@ from http import HTTPStatus
 from typing import Any
 
 from gunicorn.http import errors
-from gunicorn.workers.gthread import TConn, ThreadWorker
+from gunicorn.workers.gthread import TConn
 
 from apps.kit.address import Address
 from apps.kit.lifecycle import notify, watchdog_interval
+from apps.kit.wsgi_orderly import OrderlyWorker
 
 _PROBE_INTERVAL = 1.0
 """Seconds; gunicorn's main loop, where probes begin, turns no quicker when nothing happens."""
@@ -47,7 +48,7 @@ class _Visit:
     overdue: bool = False
 
 
-class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
+class Worker(OrderlyWorker):
     """A worker whose patience ends, with a watchdog fed by what it watches."""
 
     def init_process(self) -> None:

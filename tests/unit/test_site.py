@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -272,13 +273,16 @@ def test_the_server_says_where_it_is_and_ends_cleanly(root: Path) -> None:
     fab = Path(sys.executable).with_name("fab")
     environment = {**os.environ, "DISTLAB_RUNS": str(root)}
     command = [str(fab), "serve", "--port", "0"]
-    with subprocess.Popen(
-        command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, process_group=0
-    ) as server:
+    with (
+        subprocess.Popen(
+            command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, process_group=0
+        ) as server,
+        closing(http.client.HTTPConnection("127.0.0.1", timeout=30)) as site,
+    ):
         assert server.stderr is not None
         found = re.match(r"http://127\.0\.0\.1:(\d+)/ ", server.stderr.readline())
         assert found
-        site = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=30)
+        site.port = int(found[1])
         site.request("GET", "/")
         answer = site.getresponse()
         assert answer.status == 200
@@ -291,7 +295,6 @@ def test_the_server_says_where_it_is_and_ends_cleanly(root: Path) -> None:
         os.killpg(server.pid, signal.SIGINT)
         assert server.wait(30) == 0
         assert server.stderr.read() == ""
-    site.close()
 
 
 def test_a_stored_run_of_the_site_is_the_stores(root: Path) -> None:

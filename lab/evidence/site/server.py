@@ -10,6 +10,7 @@ from typing import Any
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
+from apps.kit.wsgi_orderly import OrderlyWorker
 from lab.errors import LabError
 from lab.evidence.site.app import create_app
 from lab.evidence.site.guard import HOSTS
@@ -44,9 +45,9 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     def load_config(self) -> None:
         options: dict[str, Any] = {
             "bind": [f"fd://{self._listener}"],
-            "worker_class": "gthread",
+            "worker_class": OrderlyWorker,
             "threads": _THREADS,
-            "graceful_timeout": 3,
+            "graceful_timeout": 10,
             "loglevel": "warning",
             "forwarded_allow_ips": "",  # no proxy stands before it whose word would count
             "control_socket_disable": True,
