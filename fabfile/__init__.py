@@ -9,7 +9,7 @@ from invoke.collection import Collection
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # lab/ and apps/ lie beside it
 
-from fabfile import faults, hosts, links, matrix, metrics, patterns, runs, store
+from fabfile import faults, hosts, links, matrix, metrics, patterns, runs, store, topology
 
 fault = Collection(
     "fault",
@@ -27,8 +27,18 @@ fault = Collection(
     links.shapes,
     list=faults.list_,
 )
+shape = Collection(
+    "topology",
+    topology.generate,
+    topology.validate,
+    topology.graph,
+    topology.inspect,
+    topology.export,
+    topology.measure,
+)
 namespace = Collection(
     fault,
+    shape,
     faults.heal,
     hosts.up,
     hosts.down,

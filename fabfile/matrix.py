@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from invoke.context import Context
 from invoke.exceptions import Exit
 
-from fabfile.verb import LOCAL, load, tell, verb
+from fabfile.verb import LOCAL, choose, load, tell, verb
 
 if TYPE_CHECKING:
     from lab.evidence.matrix.play import Matrix
@@ -40,7 +40,6 @@ def matrix(
     Exit status: 0 no promised claim was violated, 1 one was, 2 a cell is unknown or missing.
     """
     from lab import screen
-    from lab.catalogue import select
     from lab.evidence.matrix import faults as columns
     from lab.evidence.matrix import play as matrices
     from lab.evidence.runs import playable, with_workload
@@ -51,10 +50,10 @@ def matrix(
     if resume:
         played = matrices.stored(Path(resume) if "/" in resume else RUNS / resume)
         loaded = load(inventory or played.inventory)
-        chosen = playable(loaded, select(",".join(played.patterns)))
+        chosen = playable(loaded, choose(",".join(played.patterns), loaded))
     else:
         loaded = load(inventory or LOCAL)
-        chosen = playable(loaded, select(only))
+        chosen = playable(loaded, choose(only, loaded))
         chosen = chosen if only else with_workload(chosen)
         seed = seed if seed >= 0 else random.randrange(2**31)
         names = columns.named(faults)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from invoke.context import Context
 from invoke.exceptions import Exit
 
-from fabfile.verb import LOCAL, known, load, tell, verb
+from fabfile.verb import LOCAL, choose, known, load, tell, verb
 from lab.errors import LabError
 
 
@@ -16,12 +16,14 @@ def deploy(
     only: str = "",
     check: bool = False,
 ) -> None:
-    """Deploy the patterns with Ansible, and wait until every unit serves."""
-    from lab.catalogue import select
+    """Deploy the patterns with Ansible, those that they rely on too; wait until all units serve."""
+    from lab.catalogue import with_relied_on
     from lab.deploy import play
 
-    chosen = select(only) if only else ()
-    play("deploy.yml", load(inventory).path, chosen, check=check)
+    loaded = load(inventory)
+    chosen = with_relied_on(choose(only, loaded))
+    # Without --only, hosts on which nothing is placed are prepared as well.
+    play("deploy.yml", loaded.path, chosen if only else (), check=check)
 
 
 @verb("only")
@@ -41,12 +43,13 @@ def remove(c: Context, inventory: str = LOCAL, only: str = "") -> None:
 def status(c: Context, inventory: str = LOCAL, only: str = "", json: bool = False) -> None:
     """Show every unit on every host; exit status 1 unless all are active."""
     from lab import screen
-    from lab.catalogue import select
     from lab.hosts.remote import Remote
     from lab.status import status as ask
 
-    with Remote(load(inventory)) as remote:
-        units = ask(remote, select(only))
+    loaded = load(inventory)
+    chosen = choose(only, loaded)
+    with Remote(loaded) as remote:
+        units = ask(remote, chosen)
     if json:
         screen.as_json([unit.as_json() for unit in units])
     else:

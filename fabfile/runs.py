@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from invoke.context import Context
 from invoke.exceptions import Exit
 
-from fabfile.verb import LOCAL, load, tell, verb
+from fabfile.verb import LOCAL, choose, load, tell, verb
 from lab.errors import LabError
 
 if TYPE_CHECKING:
@@ -55,12 +55,11 @@ def run_demo(
             raise LabError("a replay takes all from its run", "give --replay alone")
         _replay(replay, inventory, json=json)
     from lab import screen
-    from lab.catalogue import select
     from lab.evidence.runs import exit_status, playable, with_workload
 
     inventory = inventory or LOCAL
     loaded = load(inventory)
-    chosen = playable(loaded, select(only))
+    chosen = playable(loaded, choose(only, loaded))
     if (nemesis or schedule) and not only:
         chosen = with_workload(chosen)
     seed = seed if seed >= 0 else random.randrange(2**31)
@@ -103,7 +102,6 @@ def _plan(
 def _replay(name: str, inventory: str, *, json: bool) -> NoReturn:
     """Play a stored run again, and say in what it differs."""
     from lab import screen
-    from lab.catalogue import select
     from lab.evidence import plans, store, stored
     from lab.evidence.comparison import Comparison
     from lab.evidence.runs import VIOLATED, exit_status, playable
@@ -113,7 +111,7 @@ def _replay(name: str, inventory: str, *, json: bool) -> NoReturn:
         raise LabError(f"{before.name} does not say what it played", "play another: fab runs")
     inventory = inventory or str(before.manifest.get("inventory", LOCAL))
     loaded = load(inventory)
-    chosen = playable(loaded, select(",".join(before.patterns)))
+    chosen = playable(loaded, choose(",".join(before.patterns), loaded))
     plan = plans.from_run(before, loaded)
     command = f"fab run-demo --replay {before.reference} --inventory {inventory}"
     run = _played(loaded, chosen, plan, before.seed, command)

@@ -67,6 +67,23 @@ def tell(text: str) -> None:
     progress.print(text, markup=False, soft_wrap=True)
 
 
+def choose(only: str, inventory: Any) -> tuple[Any, ...]:
+    """Give the patterns of `--only` that the inventory's hosts can run; say what is left out."""
+    from lab.catalogue import select
+
+    named = select(only)
+    able = tuple(pattern for pattern in named if pattern.name not in inventory.left_out)
+    for pattern in named:
+        if pattern not in able:
+            tell(f"left out: {pattern.name}. {inventory.left_out[pattern.name]}")
+    if not able:
+        raise LabError(
+            f"the hosts of {inventory.path} can run none of {only}",
+            "the lines above say why; choose others, or hosts with another release of Debian",
+        )
+    return able
+
+
 def known(names: Iterable[str], inventory: Any) -> None:
     """Refuse a host that the inventory does not have."""
     for name in names:

@@ -77,12 +77,35 @@ class Pattern:
         path = self.role / "defaults" / "main.yml"
         return yaml.safe_load(path.read_text()) or {} if path.exists() else {}
 
+    @property
+    def cannot_run_on(self) -> dict[str, str]:
+        """The releases of Debian on which it cannot run, and why: what its role says of that."""
+        why: dict[str, str] = self._said_by_its_role("cannot_run_on") or {}
+        return why
+
+    @property
+    def relies_on(self) -> list[str]:
+        """The names of the patterns that it is a client of: what its role says of that."""
+        others: list[str] = self._said_by_its_role("relies_on") or []
+        return others
+
+    def _said_by_its_role(self, name: str) -> Any:
+        path = self.role / "vars" / "main.yml"
+        variables = yaml.safe_load(path.read_text()) or {} if path.exists() else {}
+        return variables.get(f"__{self.name}_{name}")
+
 
 @cache
 def patterns() -> tuple[Pattern, ...]:
     """Give all patterns: the packages of apps/ that have a command line."""
     found = sorted(path.parent.name for path in ROOT.glob("apps/*/__main__.py"))
     return tuple(map(Pattern, found))
+
+
+def pattern_of(group: str) -> str:
+    """Give the name of the pattern that a group of the placement belongs to; "" if to none."""
+    names = (pattern.name for pattern in patterns())
+    return max((name for name in names if f"{group}_".startswith(f"{name}_")), key=len, default="")
 
 
 def select(only: str | None) -> tuple[Pattern, ...]:
@@ -97,6 +120,15 @@ def select(only: str | None) -> tuple[Pattern, ...]:
                 f"did you mean {near[0]!r}?" if near else f"choose from: {', '.join(known)}",
             )
     return tuple(known[name] for name in dict.fromkeys(names)) if names else patterns()
+
+
+def with_relied_on(chosen: Iterable[Pattern]) -> tuple[Pattern, ...]:
+    """Give these patterns, each behind those that it relies on."""
+    found: dict[Pattern, None] = {}
+    for pattern in chosen:
+        found |= dict.fromkeys(with_relied_on(map(Pattern, pattern.relies_on)))
+        found[pattern] = None
+    return tuple(found)
 
 
 def components(chosen: Iterable[Pattern]) -> list[Component]:
@@ -117,6 +149,7 @@ def main() -> None:
                 "name": pattern.name,
                 "groups": [component.group for component in pattern.components],
                 "options": specs["argument_specs"]["main"].get("options", {}),
+                "cannot_run_on": pattern.cannot_run_on,
             }
         )
     print(json.dumps(wanted))

@@ -210,6 +210,7 @@ def _circumstances(inventory: Inventory) -> dict[str, Any]:
         "inventory": str(inventory.path),
         "lab": inventory.lab,
         "hosts": {host.name: str(host.address) for host in inventory.hosts.values()},
+        **_topology(inventory),
         "versions": {
             "distlab": commit.stdout.strip() or "not a git checkout",
             "python": platform.python_version(),
@@ -217,6 +218,17 @@ def _circumstances(inventory: Inventory) -> dict[str, Any]:
             **{name: metadata.version(name) for name in libraries},
         },
     }
+
+
+def _topology(inventory: Inventory) -> dict[str, Any]:
+    """Give what befalls packets on the links of the lab, if a topology says so."""
+    if inventory.topology is None:
+        return {}
+    from lab.topology import validate
+    from lab.topology.told import links_as_json
+
+    topology = validate.load(inventory.topology)
+    return {"topology": {"name": topology.name, "links": links_as_json(topology.links)}}
 
 
 def _counted(verdicts: Sequence[Verdict]) -> Mapping[str, int]:

@@ -23,6 +23,7 @@ from typing import Any
 from apps.kit.claims import Event
 from lab.errors import LabError
 from lab.evidence.verdict import WORDS, Verdict, is_event
+from lab.topology.model import QUALITIES, Quality
 
 STATES = ("running", "finished", "interrupted", "died", "damaged")
 """A run that `died` was killed: it says that it runs, and no process holds it."""
@@ -136,6 +137,13 @@ class StoredRun(Stored):
         versions = self.manifest.get("versions")
         return {k: str(v) for k, v in versions.items()} if isinstance(versions, dict) else {}
 
+    @property
+    def links(self) -> tuple[tuple[str, str], ...]:
+        """The links of its lab's topology, and what befell packets there; none if it had none."""
+        topology = self.manifest.get("topology")
+        listed = topology.get("links") if isinstance(topology, dict) else None
+        return tuple(filter(None, map(_link, listed))) if isinstance(listed, list) else ()
+
     @cached_property
     def patterns(self) -> tuple[str, ...]:
         """The patterns played, in order; those that left evidence, if the manifest is gone."""
@@ -231,6 +239,15 @@ def load(path: Path, kind: type, damage: list[str]) -> Any:
             return value
         damage.append(f"{path.name} holds no {kind.__name__}")
     return kind()
+
+
+def _link(entry: Any) -> tuple[str, str] | None:
+    try:
+        a, b = entry["between"]
+        told = Quality(**{name: float(entry[name]) for name in QUALITIES})
+    except (KeyError, TypeError, ValueError):
+        return None
+    return f"{a} to {b}", str(told)
 
 
 def _lines(path: Path) -> Iterator[bytes]:
