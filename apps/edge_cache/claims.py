@@ -8,6 +8,8 @@ canonical server is off: what is kept is still given, and marked stale.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterable
 
 from apps.bully.claims import TURNS
@@ -61,8 +63,14 @@ def deposed_writes_are_refused(history: History) -> Finding:
     return Finding(True, f"{kept} writes kept, each of its edge's epoch; {refused} refused")
 
 
-def one_origin_fetch(history: History, image: int, crowd: int) -> Finding:
-    """A crowd got an image, and the canonical server was asked for it once."""
+def one_origin_fetch(
+    history: History, image: int, crowd: int, max_age: float = math.inf
+) -> Finding:
+    """A crowd got an image, and the canonical server was asked for it once.
+
+    Who comes when it is no longer fresh, `max_age` seconds later, has it confirmed (304): that is
+    due, and no other fetch.
+    """
     events = list(history)
     answered = [event for event in _images(events) if event["value"]["image"] == image]
     served = [e for e in events if e["event"] == "served" and e["image"] == image]
@@ -70,8 +78,13 @@ def one_origin_fetch(history: History, image: int, crowd: int) -> Finding:
         return Finding(None, f"only {len(answered)} of {crowd} clients got image {image}")
     if not served:
         return Finding(None, f"image {image} was fresh at the edge already")
-    text = f"{len(answered)} clients got image {image}, which was fetched {len(served)} times"
-    return Finding(len(served) == 1, text, tuple(served))
+    due = sum(
+        event["status"] == 304 and event["t"] - before["t"] >= max_age
+        for before, event in itertools.pairwise(served)
+    )
+    count = len(served) - due
+    text = f"{len(answered)} clients got image {image}, which was fetched {count} times"
+    return Finding(count == 1, text, tuple(served))
 
 
 def stale_is_served(answers: Iterable[Event]) -> Finding:

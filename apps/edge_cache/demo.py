@@ -46,9 +46,10 @@ def demo(lab: Lab) -> None:
     findings = [agreed(lab, edges)]
 
     wanted = crowded(lab, drawn)
+    max_age = float(lab.option(edges[0], "edge_cache_canonical_max_age"))
     lab.promised(
         "a crowd that wants one image causes one fetch, while the leader stays",
-        one_origin_fetch(lab.history(), wanted, CROWD),
+        one_origin_fetch(lab.history(), wanted, CROWD, max_age),
     )
 
     lab.inject(Kill(leader, EDGES))

@@ -48,9 +48,8 @@ _KEEPALIVE = click.option(
 @listens(1883)
 @click.option("--connections", type=MOST, default=1000, help="Most connections at once.")
 @click.option("--packet", type=click.IntRange(100), default=65536, help="Longest packet, in bytes.")
-@click.option("--queued", type=MOST, default=10_000, help="Most messages waiting for a client.")
 @click.option(
-    "--inflight", type=click.IntRange(1, 65535), default=20, help="Most under way to or from one."
+    "--queued", type=click.IntRange(1, 65535), default=10_000, help="Most that wait for a client."
 )
 @click.option(
     "--autosave",
@@ -67,12 +66,11 @@ def broker(
     connections: int,
     packet: int,
     queued: int,
-    inflight: int,
     autosave: int,
     hours: int,
 ) -> None:
     """Take what is published and give it to who subscribed: Debian's Mosquitto."""
-    limits = Limits(connections, packet, queued, inflight, autosave, hours)
+    limits = Limits(connections, packet, queued, autosave, hours)
     run_service(events, Broker(Address(listen, port), state_directory(), limits, events))
 
 

@@ -124,16 +124,6 @@ def repeated_at_qos1(history: History) -> Finding:
     return Finding(True, f"{copies(history, 1)} second deliveries", found.witness)
 
 
-def overtaken(history: History) -> Finding:
-    """A new message was delivered before an older one that had to wait.
-
-    MQTT forbids it of one topic at one QoS (section 4.6); Mosquitto 2.0 does it while a queue
-    drains: what comes then takes a place under way that has just become free.
-    """
-    found = in_order(history)
-    return Finding(None if found.holds is None else not found.holds, found.detail, found.witness)
-
-
 def lost_by_kill(history: History, subscribers: Collection[str]) -> Finding:
     """Something that the broker had confirmed before it was killed never arrived."""
     found = nothing_lost(history, 1, subscribers)

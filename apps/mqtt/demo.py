@@ -24,7 +24,6 @@ from apps.mqtt.claims import (
     lost_by_kill,
     nothing_lost,
     one_of_the_group,
-    overtaken,
     repeated_at_qos1,
     retained,
     served,
@@ -38,6 +37,7 @@ MORE = 10
 """Deliveries of each QoS that are waited for between two faults."""
 SILENCE = 1.0
 """Seconds without a delivery after which none is expected."""
+ATTEMPTS = 3
 SLOW = 0.02
 """Seconds that each write of the broker takes on the slow disk."""
 
@@ -48,7 +48,6 @@ def demo(lab: Lab) -> None:
     loads = publishers(lab, 60.0)
     delivered(lab, first, second)
     share_jobs(lab)
-    lab.promised("in its publisher's order, while nobody is away", in_order(lab.history()))
 
     lab.say("the broker is restarted, in good order")
     lab.restart(broker, BROKER)
@@ -70,7 +69,6 @@ def demo(lab: Lab) -> None:
     everybody = lab.hosts(SUBSCRIBER)
     lab.limit("QoS 0 loses", lost_at_qos0(lab.history(), everybody))
     lab.limit("QoS 1 repeats", repeated_at_qos1(lab.history()))
-    lab.limit("what waited for a subscriber is overtaken", overtaken(lab.history()))
     kill_broker(lab, second)
 
 
@@ -96,6 +94,7 @@ def judge(lab: Lab) -> None:
     history, everybody = lab.history(), lab.hosts(SUBSCRIBER)
     lab.promised("QoS 1 loses nothing that was confirmed", nothing_lost(history, 1, everybody))
     lab.promised("QoS 2 delivers exactly once", exactly_once(history, everybody))
+    lab.promised("what a publisher sent first is delivered first", in_order(history))
 
 
 def publishers(lab: Lab, seconds: float) -> list[Running]:
@@ -147,17 +146,25 @@ def kill_broker(lab: Lab, away: str) -> None:
     """Kill the broker where it confirms long before it has saved, while a subscriber is away."""
     broker = lab.hosts(BROKER)[0]
     lab.say(f"on a slow disk the broker is killed; {away} subscribes again afterwards")
+    for number in range(ATTEMPTS):  # what it had just saved is not lost
+        lose_by_kill(lab, broker, away, f"last{number}")
+        if lost_by_kill(lab.history(), lab.hosts(SUBSCRIBER)).holds:
+            break
+    lost = lost_by_kill(lab.history(), lab.hosts(SUBSCRIBER))
+    lab.limit("kill -9 of the broker loses what it had confirmed and not saved", lost)
+
+
+def lose_by_kill(lab: Lab, broker: str, away: str, node: str) -> None:
+    """Kill the broker in the middle of what a node publishes, which somebody is yet to get."""
     lab.stop(away, SUBSCRIBER)
     with lab.inject(Disk(broker, BROKER, delay=SLOW)):
-        last = ("readings/last/1", "--node", "last", "--for", 20, "--timeout", 20)
+        last = (f"readings/{node}/1", "--node", node, "--for", 20, "--timeout", 20)
         load = lab.start(lab.hosts(CLIENT)[0], P, "publish", target_of(lab), *last)
         delivered(lab, *(host for host in lab.hosts(SUBSCRIBER) if host != away), more=3)
         lab.inject(Kill(broker, BROKER))
         load.stop()
     lab.restart(away, SUBSCRIBER)
     settle(lab)
-    lost = lost_by_kill(lab.history(), lab.hosts(SUBSCRIBER))
-    lab.limit("kill -9 of the broker loses what it had confirmed and not saved", lost)
 
 
 def quiet(lab: Lab) -> None:

@@ -28,6 +28,8 @@ QUANTITY_MOST = 1_000_000_000
 LABELS_MOST = 32
 LABEL_KEY = r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$"
 LABEL_LENGTH = 256
+OPTIONAL = ("quantity", "note", "labels")
+"""Members that an item may be without."""
 DEPTH_MOST = 32
 """Of arrays and objects in each other, in a body."""
 
@@ -87,7 +89,7 @@ def validated(value: Any) -> Content:
     """Give an item's content with its defaults filled in; Invalid names every breach."""
     if not isinstance(value, dict):
         raise Invalid([Fault("pointer", "", "an item must be a JSON object")])
-    known = {"name", "quantity", "note", "labels"}
+    known = {"name", *OPTIONAL}
     faults = [
         Fault("pointer", _pointer(name), f"an item has no such member; it has {sorted(known)}")
         for name in sorted(value.keys() - known)
@@ -104,6 +106,21 @@ def validated(value: Any) -> Content:
     if faults:
         raise Invalid(faults)
     return with_defaults(value) | {"quantity": int(quantity)}
+
+
+def patch_that_fits(patch: Any) -> Any:
+    """Give a merge patch that fits some item; Invalid, and names every breach, if there is none.
+
+    What it removes has to be what an item may have, and may be without.
+    """
+    if not isinstance(patch, dict):
+        return validated(patch)
+    left = {n: v for n, v in patch.items() if v is not None or n not in OPTIONAL}
+    labels = left.get("labels")
+    if isinstance(labels, dict):
+        left["labels"] = {key: "" if value is None else value for key, value in labels.items()}
+    validated({"name": "any", **left})
+    return patch
 
 
 def with_defaults(content: Mapping[str, Any]) -> Content:

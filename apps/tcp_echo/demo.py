@@ -85,6 +85,8 @@ def break_under_load(lab: Lab, server: str, target: str) -> None:
         lab.inject(fault)
     for crowd in crowds:
         crowd.wait()
+    lab.wait_until(lambda: bool(lab.history(SERVER, "ready")), "the server is back")
+    ends_so(lab, target, ANSWERED, "is it back?")  # the crowds may have ended before it was
     lab.promised("after kill -9 it serves again", serves_again(lab.history()))
 
 

@@ -7,6 +7,8 @@ task counts once all the same, and every client is told the truth: done, refused
 
 from __future__ import annotations
 
+import time
+
 from apps.kit.claims import Finding
 from apps.kit.demo import Lab, Running, Workload, outlast
 from apps.kit.faults import Kill, Link, Partition, Pause, Reset
@@ -34,8 +36,9 @@ def demo(lab: Lab) -> None:
     """Play it; see the module's docstring."""
     server = lab.hosts(SERVER)[0]
     target = target_of(lab)
+    begun = time.monotonic()
     ask(lab, target)
-    share(lab, server, target)
+    share(lab, server, target, max(1.0, time.monotonic() - begun))
     break_the_server(lab, server, target)
     refuse(lab, server, target)
     history = lab.history()
@@ -111,12 +114,16 @@ def refusals(bad: dict[str, Running]) -> Finding:
     return Finding(True, f"{len(bad)} bad numbers, each told what is wrong with it")
 
 
-def share(lab: Lab, server: str, target: str) -> None:
-    """Let a request be worked by a worker that is killed, one that is cut off, and good ones."""
+def share(lab: Lab, server: str, target: str, slowly: float) -> None:
+    """Let a request be worked by a worker that is killed, one that is cut off, and good ones.
+
+    The one that is cut off must be at work until it is: it takes `slowly` (seconds), as long as
+    clients have just taken to begin and end, which is longer than a fault takes.
+    """
     hosts = lab.hosts(CLIENT)
     lab.say("two workers take tasks: one will be killed, the other's host cut off")
     doomed = worker(lab, hosts[0], target, "doomed", "--delay", 600)
-    far = worker(lab, hosts[-1], target, "far", "--delay", 1)
+    far = worker(lab, hosts[-1], target, "far", "--delay", slowly)
     numbers = [lab.rng.randrange(1000) for _ in range(20)]
     asked = lab.start(hosts[0], "tcp_squares", "submit", target, *numbers)
     lab.wait_until(lambda: len(holders(lab)) == 2, "both workers hold a lease")
@@ -127,7 +134,9 @@ def share(lab: Lab, server: str, target: str) -> None:
         good = worker(lab, hosts[0], target, "good")
         asked.wait()
     lab.wait_until(
-        lambda: bool(lab.history(SERVER, "dropped")), "its result came, too late", timeout=60
+        lambda: bool(lab.history(SERVER, "dropped")),
+        "its result came, too late",
+        timeout=60 + slowly,
     )
     doomed.wait()
     for running in (far, good):

@@ -4,10 +4,12 @@ The killed one must be suspected, and taken back when it returns. The second's p
 which has learnt from the short ones, forgives the long ones, and the fixed timeout does not. The
 third is silent out of the blue, which fools both. Most of what the fourth says is lost, which fools
 the timeout again and again, and phi seldom. Nothing is done to the others, and nobody may suspect
-them.
+them. Where senders are few, the first is the third as well, and the second the fourth.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from apps.kit.claims import Finding
 from apps.kit.demo import Lab, Workload, outlast
@@ -40,6 +42,10 @@ BETWEEN = 3
 """Heartbeats that are heard between two pauses."""
 LONG = 2.5
 """A pause out of the blue, in timeouts."""
+LONGER = 1.2
+"""The next, in the longest silence that any detector trusts, where that fooled only one."""
+AGAIN = 2
+"""How often a longer one is tried."""
 LOST = 0.7
 """The part of the fourth's heartbeats that does not arrive."""
 ERRORS = 3
@@ -49,20 +55,27 @@ ERRORS = 3
 def demo(lab: Lab) -> None:
     """Play it; see the module's docstring."""
     monitor = lab.hosts(MONITOR)[0]
-    killed, irregular, silent, *others = lab.hosts(SENDER)
-    lossy, *healthy = others or [irregular]
+    killed, irregular, silent, lossy, healthy = cast(lab.hosts(SENDER))
     timeout = float(lab.option(monitor, f"{MONITOR}_timeout"))
 
-    for host in (irregular, lossy):
+    for host in dict.fromkeys((irregular, silent, lossy)):
         lab.restart(host, SENDER)  # a new life: phi has learnt nothing of it yet
-    lab.inject(Link((lossy,), (monitor,), loss=LOST))
-    lab.inject(Pause(silent, SENDER), LONG * timeout)
+    lost = Link((lossy,), (monitor,), loss=LOST)
+    if lossy != irregular:
+        lab.inject(lost)
+    heard = hold(lab, silent, LONG * timeout)
+    if silent == killed:
+        fool_both(lab, silent, heard)
     lab.kill(killed, SENDER)
     lab.stop(killed, SENDER)  # or systemd would have it back within the bound
     for part in (*WITHIN, *BEYOND):
         pause(lab, irregular, part * timeout)
+    if lossy == irregular:
+        lab.inject(lost)
     lab.wait_until(lambda: states(lab, killed) == {"dead"}, f"{killed} is called dead", 60.0)
     lab.restart(killed, SENDER)
+    if silent != killed:
+        fool_both(lab, silent, heard)
     lab.wait_until(lambda: phi_is_ahead(lab, lossy), f"{lossy} is suspected, and lives", 60.0)
     lab.calm()
     lab.wait_until(lambda: alive(lab), "all are taken back")
@@ -82,6 +95,14 @@ def demo(lab: Lab) -> None:
     lab.limit("lost heartbeats fool phi less often, too", phi_errs_less(history, lossy))
     lab.limit("and phi pays for its patience in time", patience_is_slow(history, irregular, killed))
     figures(lab)
+
+
+def cast(senders: Sequence[str]) -> tuple[str, str, str, str, list[str]]:
+    """Give who is killed, irregular, silent, lossy, and healthy: of those there must be one."""
+    killed, irregular, *others = senders
+    silent = others.pop(0) if len(others) > 1 else killed
+    lossy = others.pop(0) if len(others) > 1 else irregular
+    return killed, irregular, silent, lossy, others
 
 
 def play(lab: Lab, seconds: float) -> None:
@@ -130,10 +151,29 @@ def figures(lab: Lab) -> None:
 
 
 def pause(lab: Lab, host: str, seconds: float) -> None:
-    """Pause a sender for so long, by its host's own timer, and hear it for a while."""
+    """Pause a sender for so long, and hear it for a while."""
+    hear(lab, host, hold(lab, host, seconds))
+
+
+def hold(lab: Lab, host: str, seconds: float) -> int:
+    """Pause a sender for so long, by its host's own timer; give how often it was heard so far."""
     lab.inject(Pause(host, SENDER), seconds)
-    heard = beats(lab, host)
+    return beats(lab, host)
+
+
+def hear(lab: Lab, host: str, heard: int) -> None:
+    """Wait until a sender, heard so often so far, was heard for a while."""
     lab.wait_until(lambda: beats(lab, host) >= heard + BETWEEN, f"{host} is heard again")
+
+
+def fool_both(lab: Lab, host: str, heard: int) -> None:
+    """Hear one that was held; where the monitor was late itself, and forgave it, hold it longer."""
+    hear(lab, host, heard)
+    longest = max(bounds(lab, lab.hosts(MONITOR)[0]).values())
+    for _ in range(AGAIN):
+        if pause_fools_both(lab.history(MONITOR, "transition"), host).holds:
+            return
+        pause(lab, host, LONGER * longest)
 
 
 def ask(lab: Lab, monitor: str) -> None:

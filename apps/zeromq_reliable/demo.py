@@ -2,7 +2,8 @@
 
 Pirates ask the queue, others call services by name, others again hand requests to Titanic. All the
 while a worker is killed whenever the last one is back at work, the broker is killed twice, and the
-queue and Titanic once. In the end requests are handed in that nobody works yet, and Titanic is
+queue and Titanic once. Titanic is paused for longer than clients wait until they ask again, and has
+then been asked twice. In the end requests are handed in that nobody works yet, and Titanic is
 killed on a disk that forgets what was not synced: what has a ticket is answered all the same.
 """
 
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 
 from apps.kit.claims import Finding
 from apps.kit.demo import Lab, Running, Workload, outlast
-from apps.kit.faults import Disk
+from apps.kit.faults import Disk, Pause
 from apps.zeromq_reliable.claims import (
     accepted_twice,
     all_are_answered,
@@ -34,6 +35,8 @@ QUEUE, PIRATE, BROKER, WORKER, TITANIC, CLIENT = (
 OFFERED = ("echo", "upper", "titanic.request")
 ROUNDS = ((BROKER,), (QUEUE, TITANIC), (BROKER,))
 """Who is killed, besides a worker and a pirate each time."""
+HELD = 3.5
+"""Seconds that Titanic is paused: longer than a client's attempt lasts."""
 MORE = 25
 """Requests that pirates and workers have worked before somebody is killed again."""
 KEPT = 20
@@ -47,6 +50,7 @@ def demo(lab: Lab) -> None:
     lab.promised("the broker finds services by their names", names)
     clients = crowds(lab, "--for", 120, "--callers", 2, "--think", 0.02)
     kill_them_all(lab)
+    hold_titanic(lab)
     for client in clients:
         client.stop()
     history = lab.history()
@@ -94,6 +98,15 @@ def kill_them_all(lab: Lab) -> None:
         for other in others:
             lab.kill(lab.hosts(other)[0], other)
         worked(lab)
+
+
+def hold_titanic(lab: Lab) -> None:
+    """Pause Titanic until clients ask again, so that it accepts what it was asked for twice."""
+    lab.inject(Pause(lab.hosts(TITANIC)[0], TITANIC), HELD)
+    lab.wait_until(
+        lambda: bool(accepted_twice(lab.history(TITANIC, "accepted")).holds),
+        "Titanic has accepted a request twice",
+    )
 
 
 def worked(lab: Lab) -> None:

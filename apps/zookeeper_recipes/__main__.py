@@ -171,7 +171,7 @@ def lock(
     with opened(servers, events, timeout, session) as participant:
         line = Line(participant, path or DEFAULTS[shared], wish)
         for _ in range(times):
-            stayed = line.hold(hold, lambda: events.say(f"{kind}: inside"), crash=crash)
+            stayed = line.hold(hold, lambda _: events.say(f"{kind}: inside"), crash=crash)
             events.say("left" if stayed else "left early: the session had become doubtful")
 
 

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from apps.kit.outcome import CallFailed, Unknown
 from apps.zookeeper_recipes.barriers import Barrier
@@ -84,14 +85,15 @@ def contend(participant: Participant, contest: Contest) -> dict[str, int]:
 def _lock(participant: Participant, contest: Contest) -> None:
     path = f"{contest.path}/inside"
 
-    def careless() -> None:
+    def careless(losses: int) -> None:
         """Raise a number, as nobody may who is not alone."""
-        participant.ensure(path, b"0")
-        participant.insist(lambda: participant.sync(path))
-        value = int(participant.insist(lambda: participant.get(path)).data)
-        participant.insist(lambda: participant.set(path, str(value + 1).encode()))
+        insist = partial(participant.insist, losses=losses)
+        insist(lambda: participant.sync(path))
+        value = int(insist(lambda: participant.get(path)).data)
+        insist(lambda: participant.set(path, str(value + 1).encode()))
         participant.events.emit("raised", path=path, value=value + 1)
 
+    participant.ensure(path, b"0")
     Line(participant, f"{contest.path}/lock", LOCK).hold(contest.hold, careless)
 
 

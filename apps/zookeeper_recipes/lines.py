@@ -20,6 +20,7 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from apps.kit.outcome import CallFailed
 from apps.zookeeper_recipes.participant import Participant, Told, fresh
 
 
@@ -57,10 +58,15 @@ class Line:
         self._gone = False
 
     def hold(
-        self, seconds: float, inside: Callable[[], None] = lambda: None, *, crash: bool = False
+        self,
+        seconds: float,
+        inside: Callable[[int], object] = lambda _: None,
+        *,
+        crash: bool = False,
     ) -> bool:
         """Stand in line, do what is to be done inside, stay for so long, and leave.
 
+        `inside` is told how many sessions we had lost before, for `Participant.insist`.
         False if we left early, since our session became doubtful. Refused if nobody let us in. With
         `crash` this process dies inside, as by kill -9.
         """
@@ -72,21 +78,29 @@ class Line:
             self._name = participant.enrol(self._path, self._own)
             try:
                 participant.until(self._admitted, f"we are let in at {self._path}")
-                if participant.sure and participant.losses == losses and not self._gone:
-                    return self._inside(seconds, inside, crash=crash)
+                if participant.has(losses) and not self._gone:
+                    return self._inside(losses, seconds, inside, crash=crash)
             finally:
                 participant.withdraw(self._path, self._own)
 
-    def _inside(self, seconds: float, inside: Callable[[], None], *, crash: bool) -> bool:
+    def _inside(
+        self, losses: int, seconds: float, inside: Callable[[int], object], *, crash: bool
+    ) -> bool:
+        participant, stayed = self._participant, False
         told = {"path": self._path, "kind": self._wish.kind, "name": self._name}
         about = {**told, "leases": self._wish.leases}
-        self._participant.events.emit("enter", **about)
-        inside()
-        if crash:
-            self._participant.events.emit("crash", **about)
-            os.kill(os.getpid(), signal.SIGKILL)
-        stayed = self._participant.stay(seconds)
-        self._participant.events.emit("exit", **about, sure=stayed)
+        participant.events.emit("enter", **about)
+        try:
+            inside(losses)
+            if crash:
+                participant.events.emit("crash", **about)
+                os.kill(os.getpid(), signal.SIGKILL)
+            stayed = participant.stay(seconds) and participant.has(losses)
+        except CallFailed:
+            if participant.has(losses):
+                raise
+        finally:
+            participant.events.emit("exit", **about, sure=stayed)
         return stayed
 
     def _admitted(self, told: Told) -> bool:

@@ -71,10 +71,16 @@ class Participant(Session):
 
     # Asking
 
-    def insist(self, once: Callable[[], T]) -> T:
-        """Do what may be done twice, until it is known to be done."""
+    def insist(self, once: Callable[[], T], losses: int | None = None) -> T:
+        """Do what may be done twice, until it is known to be done.
+
+        With `losses`, as long as we have the session that we had after so many: what only who holds
+        a lock may do must not be tried again when another may hold it.
+        """
         deadline = Deadline(self.patience)
         while True:
+            if losses is not None and not self.has(losses):
+                raise Refused("our session is doubtful")
             try:
                 return once()
             except (Refused, Unknown) as error:
@@ -179,6 +185,10 @@ class Participant(Session):
         while self.sure and not deadline.passed:
             self._wait(threading.Event(), deadline.remaining)
         return self.sure
+
+    def has(self, losses: int) -> bool:
+        """Whether we are sure to have the session that we had after so many losses."""
+        return self.sure and self.losses == losses
 
     def wake(self) -> None:
         """Have all who wait look again."""
