@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the system packages that are missing, and names them first.
-#   lab/bootstrap.sh python|hosts|lint|test|bench …
+#   lab/bootstrap.sh python|hosts|lint|test|bench|vms …
 set -eu
 
 wanted() {
@@ -28,6 +28,8 @@ END
 nft nftables
 curl curl
 nc netcat-openbsd
+mn mininet
+brctl bridge-utils
 chromium chromium
 END
         ;;
@@ -40,8 +42,26 @@ wrk wrk
 chromium chromium
 END
         ;;
+    vms)
+        cat <<'END'
+vagrant vagrant
+/usr/share/doc/vagrant-libvirt vagrant-libvirt
+libvirtd libvirt-daemon-system
+virsh libvirt-clients
+dnsmasq dnsmasq-base
+qemu-system-x86_64 qemu-system-x86
+qemu-img qemu-utils
+mmdebstrap mmdebstrap
+/usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
+grub-mkimage grub-common
+/usr/lib/grub/i386-pc/boot.img grub-pc-bin
+mke2fs e2fsprogs
+sfdisk fdisk
+ssh openssh-client
+END
+        ;;
     *)
-        echo "bootstrap: no such set: $1; choose from python, hosts, lint, test, bench" >&2
+        echo "bootstrap: no such set: $1; choose from python, hosts, lint, test, bench, vms" >&2
         exit 2
         ;;
     esac

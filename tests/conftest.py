@@ -21,16 +21,20 @@ import testinfra
 from hypothesis import settings
 from xdist.scheduler import LoadFileScheduling
 
-from lab.catalogue import ROOT, Component, patterns
+from lab.catalogue import ROOT, Component, Pattern, patterns
 from lab.hosts.inventory import Inventory, load
 from lab.status import placed as placement
 
-ON_HOSTS = {ROOT / "tests" / "hosts", ROOT / "tests" / "demos"}
+ON_HOSTS = {ROOT / "tests" / name for name in ("hosts", "demos", "vms")}
 SHARES = {
     "tests/hosts/test_lifecycle*": "labs of their own",
+    "tests/hosts/test_topology.py": "labs of their own",
+    "tests/hosts/test_real_hosts.py": "labs of their own",
+    "tests/hosts/test_fifty.py": "labs of their own",
     "tests/hosts/test_planted.py": "a lab with planted bugs",
     "tests/hosts/*": "the lab under test",
     "tests/demos/*": "the lab under test",
+    "tests/vms/*": "the lab under test",
     "tests/pages/*": "a browser",
 }
 """What tests have to themselves, by where they are; the first pattern counts."""
@@ -123,6 +127,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         units = placement(inventory, patterns())
         names = [f"{host}-{component.unit.removesuffix('.service')}" for host, component in units]
         metafunc.parametrize("placed", units, ids=names, indirect=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip the tests of patterns that the lab's hosts cannot run or do not, with the reason."""
+    known = {pattern.name for pattern in patterns()}
+    for item in items:
+        if not ON_HOSTS.intersection(item.path.parents):
+            continue
+        parameters = getattr(item, "callspec", None)
+        pattern = parameters and parameters.params.get("pattern")
+        name = pattern.name if isinstance(pattern, Pattern) else item.path.stem.partition("_")[2]
+        inventory = lab_under_test(config)
+        why = inventory.left_out.get(name)
+        if name in known and name not in inventory.groups:
+            why = f"{inventory.path.name}/placement.yml does not place it"
+        if why:
+            item.add_marker(pytest.mark.skip(reason=why))
 
 
 class ByLab(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types

@@ -83,10 +83,10 @@ def test_what_is_no_message_is_told_so(
 
 def test_garbage_halves_and_silence_cost_nobody_else(host: Any, server: str) -> None:
     garbage = "head -c 20000 /dev/urandom | timeout 20 nc -N %s %s > /dev/null; true"
-    half = "printf 'POST / HTTP/1.1\\r\\nContent-Length: 90\\r\\n' | timeout 20 nc %s %s & "
-    silent = "sleep 15 | timeout 20 nc %s %s & "
+    half = "printf 'POST / HTTP/1.1\\r\\nContent-Length: 90\\r\\n' | timeout 20 nc %s %s"
+    silent = "sleep 15 | timeout 20 nc %s %s"
     at = (server, str(PORT))
-    flood = f"for n in $(seq 20); do {half}{silent} done; {garbage}"
+    flood = f"for n in $(seq 20); do {{ {half} & {silent} & }} > /dev/null 2>&1; done; {garbage}"
     host.check_output(flood, *(at * 3))
     status, body = curl(host, server, GET_DATA)
     assert (status, json.loads(body)["result"]) == (200, ["hello", 5])

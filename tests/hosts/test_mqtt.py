@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion
 
 from lab.hosts.inventory import Inventory
 from lab.hosts.remote import Remote
@@ -114,6 +116,31 @@ def test_a_session_outlives_its_client(host: Any, broker: str) -> None:
     host.check_output(f"{command} --for 0.1")
     host.check_output(f"mosquitto_pub -h {broker} -t test/{name} -m meanwhile -q 1")
     assert "meanwhile" in host.check_output(f"{command} --count 1 --for 20")
+
+
+def test_what_a_client_has_received_is_not_published_anew(
+    host: Any, broker: str, inventory: Inventory, remote: Remote
+) -> None:
+    """However many PUBCOMPs are awaited when the broker ends, it sends their PUBRELs again."""
+    name = f"test-{host.check_output('date +%s%N')}"
+    heard: list[bytes] = []
+    subscribed: list[int] = []
+    client = Client(CallbackAPIVersion.VERSION2, name, clean_session=False, manual_ack=True)
+    client.on_subscribe = lambda _client, _userdata, mid, *_: subscribed.append(mid)
+    client.on_message = lambda _client, _userdata, message: heard.append(bytes(message.payload))
+    client.connect(str(inventory.hosts[broker].address))
+    client.loop_start()
+    try:
+        client.subscribe(f"test/{name}", qos=2)
+        eventually(lambda: bool(subscribed), "subscribed")
+        host.check_output(f"seq 60 | mosquitto_pub -h {broker} -t test/{name} -l -q 2")
+        eventually(lambda: len(heard) == 60, "all of them heard")
+        remote.must(broker, "sudo systemctl restart lab-mqtt-broker")
+        host.check_output(f"mosquitto_pub -h {broker} -t test/{name} -m last -q 2")
+        eventually(lambda: b"last" in heard, "the last one heard")
+        assert len(heard) == 61
+    finally:
+        client.loop_stop()
 
 
 def test_one_of_a_group_is_given_each(host: Any, broker: str) -> None:

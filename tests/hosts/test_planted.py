@@ -1,7 +1,9 @@
 """Bugs planted in what is deployed: each is caught on the hosts, by the claim that is there for it.
 
 A patch of `planted/` is named after its pattern, says which claim it violates, and is deployed with
-`DISTLAB_PLANT` (`lab.plant`), to a lab of its own: it runs beside the one under test.
+`DISTLAB_PLANT` (`lab.plant`), to a lab of its own: it runs beside the one under test. Each takes a
+demo, so a third of them is played, another one for another commit; `DISTLAB_PLANTED=all` plays all.
+At last everything is removed from that lab, which nobody needs any more.
 """
 
 from __future__ import annotations
@@ -21,13 +23,35 @@ import pytest
 
 from lab.catalogue import ROOT
 from lab.hosts.inventory import Inventory
+from lab.hosts.remote import Remote
 from lab.plant import VARIABLE
 from tests.throwaway_lab import Lab
 
 FAB = Path(sys.executable).with_name("fab")
-PLANTED = sorted((Path(__file__).parent / "planted").glob("*.patch"))
+THIRDS = 3
 pytestmark = pytest.mark.usefixtures("needs_root")
 EVIDENCE = re.compile(r"evidence in (\S+)")
+LEFTOVERS = """
+ls -d /opt/distlab /etc/distlab /var/lib/lab-* /var/lib/private/lab-* /var/tmp/distlab* \\
+    /etc/systemd/system/lab-* /etc/systemd/system/*.wants/lab-* 2>/dev/null
+systemctl list-units --all --plain --no-legend 'lab-*' distlab-firewall.service
+nft list tables
+sed -n '/distlab/p' /etc/hosts
+"""
+"""A shell script that prints what is left of a deploy on a host."""
+
+
+def chosen() -> list[Path]:
+    """Give the patches of this commit's third, or all."""
+    patches = sorted((Path(__file__).parent / "planted").glob("*.patch"))
+    if os.environ.get("DISTLAB_PLANTED") == "all":
+        return patches
+    asked = ("git", "-C", str(ROOT), "rev-parse", "HEAD")
+    commit = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    return patches[int(commit or "0", 16) % THIRDS :: THIRDS]
+
+
+PLANTED = chosen()
 
 
 def fab(
@@ -68,6 +92,19 @@ def test_a_planted_bug_is_caught_by_its_claim(planted: Inventory, patch: Path) -
     assert verdicts[claim]["verdict"] == "violated"
     assert verdicts[claim]["witness"]
     shown_by_the_run(done.stderr, verdicts[claim])
+
+
+def test_remove_leaves_nothing_and_a_pattern_alone_brings_it_back(planted: Inventory) -> None:
+    """What `remove` took away, `deploy --only` brings back, as far as that pattern needs it."""
+    succeeded(fab(planted, "remove"))
+    with Remote(planted) as remote:
+        for host in planted.hosts:
+            assert remote.must(host, f"sudo -n sh <<'END'\n{LEFTOVERS}\nEND") == ""
+        succeeded(fab(planted, "deploy", "--only", "tcp_echo"))
+        client, server = (planted.groups[f"tcp_echo_{part}"][0] for part in ("client", "server"))
+        asked = f"/opt/distlab/bin/python -m apps.tcp_echo client {server} hello"
+        assert remote.must(client, asked).startswith("hello")
+        assert "table inet distlab_host" in remote.must(client, "sudo -n nft list tables")
 
 
 def shown_by_the_run(told: str, verdict: dict[str, Any]) -> None:

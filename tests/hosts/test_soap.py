@@ -92,9 +92,9 @@ def test_bad_input_is_the_clients_fault(
 
 def test_garbage_halves_and_silence_cost_nobody_else(host: Any, server: str) -> None:
     garbage = "head -c 20000 /dev/urandom | timeout 20 nc -N %s %s > /dev/null; true"
-    half = "printf 'POST / HTTP/1.1\\r\\nContent-Length: 90\\r\\n' | timeout 20 nc %s %s & "
-    silent = "sleep 15 | timeout 20 nc %s %s & "
-    flood = f"for n in $(seq 20); do {half}{silent} done; {garbage}"
+    half = "printf 'POST / HTTP/1.1\\r\\nContent-Length: 90\\r\\n' | timeout 20 nc %s %s"
+    silent = "sleep 15 | timeout 20 nc %s %s"
+    flood = f"for n in $(seq 20); do {{ {half} & {silent} & }} > /dev/null 2>&1; done; {garbage}"
     host.check_output(flood, *((server, str(PORT)) * 3))
     assert curl(host, server, ADD)[0] == 200
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from typing import Any
 
 import pytest
@@ -58,11 +59,21 @@ def test_its_own_client_and_ours_see_one_ensemble(
     assert host.check_output(f"{ensemble} get {PATH}/theirs").startswith("world  (version 0")
 
 
-def test_the_words_are_limited(host: Any, servers: tuple[str, ...]) -> None:
-    assert four_letters(host, servers[0], "ruok") == "imok"
-    assert "zk_version" in four_letters(host, servers[0], "mntr")
-    for word in ("envi", "dump", "crst"):
-        assert "not in the whitelist" in four_letters(host, servers[0], word)
+def says(host: Any, server: str, word: str, what: str) -> bool:
+    # ZooKeeper closes the connection at once: a reset may overtake what it said.
+    return what in four_letters(host, server, word)
+
+
+@pytest.mark.parametrize(
+    ("word", "what"),
+    [
+        ("ruok", "imok"),
+        ("mntr", "zk_version"),
+        *((word, "not in the whitelist") for word in ("envi", "dump", "crst")),
+    ],
+)
+def test_the_words_are_limited(host: Any, servers: tuple[str, ...], word: str, what: str) -> None:
+    eventually(partial(says, host, servers[0], word, what), f"{word} is answered with {what}")
 
 
 def test_a_failed_call_says_what_is_known(host: Any, ensemble: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import itertools
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +15,8 @@ import pytest
 import yaml
 
 from apps.kit.cli import Pattern as Commands
-from lab.catalogue import ROOT, Component, Pattern, patterns
-from lab.hosts.inventory import load
+from lab.catalogue import ROOT, Component, Pattern, pattern_of, patterns, with_relied_on
+from lab.hosts.inventory import SUITES, load
 from lab.status import option, placed
 
 GIVEN = {"listen", "node", "help", "json", "brief"}
@@ -108,6 +109,18 @@ def test_is_placed_and_deployed(pattern: Pattern) -> None:
 
 
 @every_pattern
+def test_relies_on_the_patterns_whose_hosts_its_role_names(pattern: Pattern) -> None:
+    read = "".join(path.read_text() for path in pattern.role.rglob("*.yml"))
+    named = {pattern_of(group) for group in re.findall(r"groups\['(\w+)'\]", read)}
+    assert named - {pattern.name} == set(pattern.relies_on)
+
+
+def test_whoever_is_deployed_comes_behind_those_it_relies_on() -> None:
+    chosen = with_relied_on([Pattern("tcp_echo"), Pattern("leader_election"), Pattern("zookeeper")])
+    assert [pattern.name for pattern in chosen] == ["tcp_echo", "zookeeper", "leader_election"]
+
+
+@every_pattern
 def test_role_and_components_have_the_same_options(pattern: Pattern) -> None:
     options = component_options(pattern.commands, pattern)
     described = spec(pattern)
@@ -132,6 +145,28 @@ def test_defaults_agree(pattern: Pattern) -> None:
     for name, value in pattern.defaults.items():
         assert value == described[name]["default"], name
         assert value == options[name].default, name
+
+
+@every_pattern
+def test_says_where_it_runs(pattern: Pattern) -> None:
+    """To Ansible's galaxy in the same words as to the lab."""
+    about = yaml.safe_load((pattern.role / "meta" / "main.yml").read_text())["galaxy_info"]
+    runs_on = [suite for suite in SUITES if suite not in pattern.cannot_run_on]
+    assert about["platforms"] == [{"name": "Debian", "versions": runs_on}]
+
+
+@pytest.mark.parametrize(
+    ("group", "name"),
+    [
+        ("zookeeper", "zookeeper"),
+        ("zookeeper_server", "zookeeper"),
+        ("zookeeper_recipes_member", "zookeeper_recipes"),
+        ("zoo", ""),
+        ("lab", ""),
+    ],
+)
+def test_a_group_belongs_to_one_pattern(group: str, name: str) -> None:
+    assert pattern_of(group) == name
 
 
 def test_no_port_is_taken_twice_on_a_host() -> None:

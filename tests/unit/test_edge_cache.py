@@ -268,6 +268,10 @@ def test_one_fetch_for_a_crowd_is_counted() -> None:
     crowd = [got(1, "x")] * 3
     assert one_origin_fetch([served, *crowd], 1, 3).holds
     assert one_origin_fetch([served, served, *crowd], 1, 3).holds is False
+    first, again = {**served, "t": 1.0}, {**served, "t": 6.5, "status": 304}
+    assert one_origin_fetch([first, again, *crowd], 1, 3, max_age=5).holds
+    assert one_origin_fetch([first, {**again, "t": 2.0}, *crowd], 1, 3, max_age=5).holds is False
+    assert one_origin_fetch([first, again, *crowd], 1, 3).holds is False
     assert one_origin_fetch(crowd, 1, 3).holds is None
     assert one_origin_fetch([served, *crowd], 1, 4).holds is None
 

@@ -158,7 +158,7 @@ def test_all_is_written_once_though_it_comes_twice(
     wait(lambda: len(database.lines) == 1000, lambda: len(database.lines))
     events = [json.loads(text) for text in result.stdout.splitlines()]
     assert len([event for event in events if event["event"] == "ok"]) == 20
-    assert collector.seen("written")
+    collector.wait_seen("written")
 
 
 def test_what_is_acknowledged_survives_kill_9(tmp_path: Path, port: int) -> None:

@@ -115,18 +115,43 @@ def test_of_two_changes_from_one_version_one_is_made(http: FlaskClient) -> None:
     assert statuses == [200, 412]
 
 
-def test_a_patch_that_breaks_the_item_changes_nothing(http: FlaskClient) -> None:
+@pytest.mark.parametrize(
+    ("patch", "pointer", "complaint"),
+    [
+        ({"name": None}, "/name", "must be a string of 1 to 200 characters"),
+        ({"": None}, "/", "an item has no such member"),
+        ({"color": "red"}, "/color", "an item has no such member"),
+        ({"labels": {"No Name": None}}, "/labels/No Name", "a label's name must match"),
+        ({"labels": {"size": 8}}, "/labels/size", "must be a string of 0 to 256 characters"),
+    ],
+)
+def test_a_patch_that_breaks_the_item_changes_nothing(
+    http: FlaskClient, patch: dict[str, Any], pointer: str, complaint: str
+) -> None:
     http.post("/items", json=NUT)
     answer = http.patch(
         "/items/1",
-        data=b'{"name": null}',
+        data=json.dumps(patch),
         content_type="application/merge-patch+json",
         headers={"If-Match": '"1"'},
     )
-    assert problem(answer, 422)["errors"] == [
-        {"pointer": "/name", "detail": "must be a string of 1 to 200 characters"}
-    ]
+    (fault,) = problem(answer, 422)["errors"]
+    assert fault["pointer"] == pointer
+    assert fault["detail"].startswith(complaint)
     assert http.get("/items/1").headers["ETag"] == '"1"'
+
+
+def test_a_patch_removes_what_an_item_may_be_without(http: FlaskClient) -> None:
+    http.post("/items", json=NUT)
+    answer = http.patch(
+        "/items/1",
+        data=json.dumps({"quantity": None, "note": None, "labels": {"size": None, "hue": "red"}}),
+        content_type="application/merge-patch+json",
+        headers={"If-Match": '"1"'},
+    )
+    assert answer.status_code == 200
+    assert answer.json is not None
+    assert (answer.json["quantity"], answer.json["labels"]) == (0, {"hue": "red"})
 
 
 def test_pages_follow_each_other_while_items_come_and_go(http: FlaskClient) -> None:

@@ -87,7 +87,8 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
         module.demo = demo  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "apps.tcp_echo.demo", module)
         monkeypatch.setattr(runs, "Stage", stage)
-        inventory = SimpleNamespace(path=Path("inventory/local"), lab="local", hosts={})
+        where = Path("inventory/local")
+        inventory = SimpleNamespace(path=where, lab="local", hosts={}, topology=None)
         remote: Any = SimpleNamespace(inventory=inventory)
         run = Run(remote, 7, "fab run-demo --seed 7", "tcp_echo")
         run.play(PATTERN, lambda _: None)

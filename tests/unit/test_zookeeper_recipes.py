@@ -137,16 +137,16 @@ def test_a_session_that_is_lost_in_line_goes_to_its_end(tree: Tree, record: Reco
 
     enough = threading.Event()
 
-    def busy() -> None:
+    def busy(_: int) -> None:
         inside.set()
         enough.wait(10)
 
     with ThreadPoolExecutor(max_workers=3) as pool:
         holding = pool.submit(Line(first, "/lock", LOCK).hold, 0, busy)
         inside.wait()
-        late = pool.submit(Line(second, "/lock", LOCK).hold, 0, lambda: order.append("second"))
+        late = pool.submit(Line(second, "/lock", LOCK).hold, 0, lambda _: order.append("second"))
         eventually(lambda: len(tree.children("/lock")) == 2, "2 in line")
-        other = pool.submit(Line(third, "/lock", LOCK).hold, 0, lambda: order.append("third"))
+        other = pool.submit(Line(third, "/lock", LOCK).hold, 0, lambda _: order.append("third"))
         eventually(lambda: len(tree.children("/lock")) == 3, "3 in line")
         second.lose_session()
         eventually(lambda: len(tree.children("/lock")) == 3, "3 in line")
@@ -156,11 +156,24 @@ def test_a_session_that_is_lost_in_line_goes_to_its_end(tree: Tree, record: Reco
     assert order == ["third", "second"]
 
 
+def test_what_is_done_inside_is_not_done_in_another_session(tree: Tree, record: Record) -> None:
+    member = InMemory(tree, record.events)
+    member.ensure("/inside", b"0")
+
+    def careless(losses: int) -> None:
+        member.lose_session()
+        member.insist(lambda: member.set("/inside", b"1"), losses)
+
+    assert not Line(member, "/lock", LOCK).hold(60, careless)
+    assert member.get("/inside").data == b"0"
+    assert [event["sure"] for event in record.seen("exit")] == [False]
+
+
 def test_readers_share_and_a_semaphore_has_its_leases(tree: Tree, record: Record) -> None:
     together = threading.Barrier(2, timeout=10)
     for wish in (READ, semaphore(2)):
         lines = [Line(InMemory(tree, record.events), f"/{wish.kind}", wish) for _ in range(2)]
-        in_threads(*(lambda line=line: line.hold(0, together.wait) for line in lines))
+        in_threads(*(lambda line=line: line.hold(0, lambda _: together.wait()) for line in lines))
     assert claims.readers_share(record.seen()).holds
 
 
