@@ -10,8 +10,9 @@ import itertools
 import random
 import shlex
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 from apps.kit.claims import Event, Finding
@@ -31,6 +32,7 @@ from lab.status import option, placed
 
 PYTHON = "/opt/distlab/bin/python"
 _POLL = 0.1
+_time = itemgetter("t")
 _GRACE = 5.0
 """Seconds that the hosts leave us to heal what a schedule planned, before they do."""
 
@@ -218,14 +220,14 @@ class Stage:
         """Events of clients and journals, merged by time."""
         for lost in self.read().values():
             raise lost
-        merged = self.observed()
         short = self._component(component).name if component else None
-        return [
+        asked = [
             event
-            for event in merged
+            for event in self._unordered()
             if (short is None or event["component"] == short)
             and (not events or event["event"] in events)
         ]
+        return sorted(asked, key=_time)
 
     def read(self) -> dict[str, LabError]:
         """Fetch what is new in the journals; give the hosts that cannot be asked, and why."""
@@ -233,8 +235,10 @@ class Stage:
 
     def observed(self) -> list[Event]:
         """Give all events as far as they were read, merged by time."""
-        merged = [*self._clients, *self._recording.events, *self.actions]
-        return sorted(merged, key=lambda event: event["t"])
+        return sorted(self._unordered(), key=_time)
+
+    def _unordered(self) -> Iterator[Event]:
+        return itertools.chain(self._clients, self._recording.events, self.actions)
 
     def journals(self) -> dict[str, list[str]]:
         """Give the journals' lines as journald gave them, by host, as far as they were read."""
