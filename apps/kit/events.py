@@ -21,6 +21,9 @@ TRACE_RATE = 2000.0
 """Message events a second that a process writes in the long run."""
 TRACE_BURST = 10000.0
 """Message events that it may write at once."""
+TRACE_STRETCH = 0.1
+"""Part of the burst that must be free again before it writes on, once it had to leave some out: so
+what it writes under load are whole stretches, and not one event here and there."""
 
 
 class Events:
@@ -48,6 +51,7 @@ class Events:
         self._budget = TRACE_BURST
         self._filled = clock()
         self._left_out = 0
+        self._spent = False
         self._only = only
         self._run = secrets.token_hex(4)
         self._operations = itertools.count(1)
@@ -92,7 +96,8 @@ class Events:
         if refill > 0:
             self._budget = min(TRACE_BURST, self._budget + refill)
         self._filled = now
-        if self._budget < 1:
+        self._spent = self._budget < max(1.0, TRACE_STRETCH * TRACE_BURST * self._spent)
+        if self._spent:
             self._left_out += 1
             return
         self._tell_left_out(now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import threading
@@ -51,6 +52,19 @@ def test_the_rate_is_bounded_and_what_is_left_out_is_counted(
     left_out = sum(e["events"] for e in record.seen("left_out"))
     assert len(written) + left_out == said
     assert record.seen()[-1]["event"] == "end"
+
+
+def test_what_is_written_under_load_are_whole_stretches() -> None:
+    now = 0.0
+    record = Record(clock=lambda: now)
+    asked = int(4 * kit.TRACE_BURST)
+    for number in range(asked):
+        now += 0.5 / kit.TRACE_RATE
+        record.events.send(str(number), "n2")
+    told = [e["event"] for e in record.seen()]
+    stretches = [len(list(group)) for event, group in itertools.groupby(told) if event == "send"]
+    assert len(stretches) > 2
+    assert all(length >= kit.TRACE_STRETCH * kit.TRACE_BURST for length in stretches[:-1])
 
 
 def test_what_is_left_out_stands_where_it_was_left_out() -> None:
