@@ -30,6 +30,7 @@ curl curl
 nc netcat-openbsd
 mn mininet
 brctl bridge-utils
+ping iputils-ping
 chromium chromium
 END
         ;;
@@ -37,6 +38,7 @@ END
         cat <<'END'
 mn mininet
 brctl bridge-utils
+ping iputils-ping
 sockperf sockperf
 wrk wrk
 chromium chromium

@@ -114,6 +114,14 @@ def test_what_is_on_its_way_survives_another_fault(
             assert " 200 received" in pings.wait().stdout
 
 
+def test_a_link_takes_on_a_host_without_udev(
+    faults: Faults, remote: Remote, hosts: tuple[str, ...]
+) -> None:
+    remote.must(hosts[0], "sudo -n chmod 0600 /dev/net/tun")
+    with faults.inject(Link(hosts[:1], hosts[1:2], delay=0.03), 60) as injected:
+        assert injected.measured[hosts[0]]["delay"] == pytest.approx(0.03, rel=0.1)
+
+
 def test_a_dead_emulator_is_started_again(
     faults: Faults, remote: Remote, hosts: tuple[str, ...], to: Callable[[str], str]
 ) -> None:

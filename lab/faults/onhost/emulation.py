@@ -27,6 +27,7 @@ from lab.faults.onhost.ways import Way
 _QUEUE = 10_000
 """Frames that wait for the emulator at most; the device counts those that it drops beyond."""
 _SECONDS = 5.0
+_TUN = Path("/dev/net/tun")
 
 _PUNCTUAL = ("CPUSchedulingPolicy=rr", "CPUSchedulingPriority=1")
 """So that a busy host makes no packet late; it is those who send them that wait."""
@@ -162,6 +163,9 @@ def _make(name: str, device: str) -> None:
         if done.returncode:
             raise Trouble(f"this host can have no TAP device: {done.stderr.strip()}")
         Path(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6").write_text("1")
+    # As udev has it everywhere, for the emulator's user, who is nobody. A container's is a copy of
+    # what its host had when it was started, and a host without udev has the kernel's own, 0600.
+    _TUN.chmod(0o666)
     mtu = Path("/sys/class/net", device, "mtu").read_text().strip()
     must("ip", "link", "set", name, "mtu", mtu, "txqueuelen", str(_QUEUE), "up")
 
