@@ -10,6 +10,7 @@ killed on a disk that forgets what was not synced: what has a ticket is answered
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 
 from apps.kit.claims import Finding
@@ -48,7 +49,7 @@ def demo(lab: Lab) -> None:
     find(lab)
     names = names_are_known(lab.history(), OFFERED)
     lab.promised("the broker finds services by their names", names)
-    clients = crowds(lab, "--for", 120, "--callers", 2, "--think", 0.02)
+    clients = crowds(lab, "--for", 600, "--callers", 2, "--think", 0.05)
     kill_them_all(lab)
     hold_titanic(lab)
     for client in clients:
@@ -113,7 +114,8 @@ def worked(lab: Lab) -> None:
     """Wait until pirates and workers have worked so many requests more."""
 
     def counts() -> list[int]:
-        return [len(lab.history(component, "executed")) for component in (PIRATE, WORKER)]
+        by = Counter(event["component"] for event in lab.history(None, "executed"))
+        return [by["pirate"], by["worker"]]
 
     before = counts()
     lab.wait_until(

@@ -94,7 +94,7 @@ def test_a_schedule_that_is_interrupted_is_healed(fab: Fab, tmp_path: Path) -> N
 
 
 def test_a_matrix_has_a_run_for_every_cell(fab: Fab, tmp_path: Path) -> None:
-    chosen = ("--only", "tcp_echo", "--faults", "kill,pause", "--seconds", "1s", "--seed", "1")
+    chosen = ("--only", "tcp_echo", "--faults", "kill,pause", "--seconds", "4s", "--seed", "1")
     matrix = told(fab("matrix", *chosen, "--json"))
     cells = {cell["fault"]: cell for cell in matrix["cells"]}
     assert list(cells) == ["none", "kill", "pause"]
