@@ -251,6 +251,13 @@ class Session:
         self._outbox.window = min(self.terms.inflight, getattr(told, "ReceiveMaximum", 1 << 16))
         self._outbox.largest = getattr(told, "MaximumPacketSize", 0)
         self._events.emit("connected", server=str(self.server), resumed=flags.session_present)
+        if not flags.session_present:
+            # What was under way at QoS 2 is then to be discarded (MQTT 5, section 3.2.2.1.1). paho
+            # goes on with it: a PUBREL for a PUBLISH that the broker has forgotten is confirmed all
+            # the same, and the message is nowhere. Mosquitto 2.0.11 forgets, when it restarts, the
+            # session of a client that began clean, however long the session was to last.
+            self._client.forget_qos_2()
+            self._outbox.lose("the broker had forgotten the session", lambda m: m.qos == 2)
         self._loop.call_soon(self._begin)
 
     def _disconnected(

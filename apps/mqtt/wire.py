@@ -68,6 +68,13 @@ class Client(paho.Client):
         """
         return self._in_messages
 
+    def forget_qos_2(self) -> None:
+        """Send no message of QoS 2 again that was sent before."""
+        with self._out_message_mutex:
+            for mid, message in list(self._out_messages.items()):
+                if message.qos == 2:
+                    del self._out_messages[mid]
+
     def hold(self, mid: int, message: Message) -> None:
         """Go on with a message that an earlier process had confirmed."""
         kept = paho.MQTTMessage(mid, message.topic.encode())

@@ -201,6 +201,36 @@ def test_mqtt_5_sends_again_what_was_not_confirmed() -> None:
     run(play())
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_release_is_no_confirmation_once_the_session_is_forgotten(*, kept: bool) -> None:
+    """The broker had the message, and confirms its release, whether it still has it or not."""
+    record = Record("publish")
+
+    async def play() -> None:
+        async with meeting(record) as (broker, session):
+            await session.connected(PATIENCE)
+            asked = session.post(Message("t", b"hello", 2))
+            await until(lambda: broker.of(PUBLISH))
+            broker.say(b"\x50\x02" + broker.of(PUBLISH)[0].mid)
+            await until(lambda: broker.of(PUBREL))
+            broker.connack = b"\x20\x03\1\0\0" if kept else b"\x20\x03\0\0\0"
+            broker.hang_up()
+            if kept:
+                await until(lambda: len(broker.of(PUBREL)) == 2)
+                broker.say(b"\x70\x02" + broker.of(PUBREL)[1].mid)
+                assert await asked == "success"
+                return
+            with pytest.raises(Unknown, match="forgotten the session"):
+                await asked
+            asked = session.post(HELLO)
+            await until(lambda: len(broker.of(PUBLISH)) == 2)
+            broker.say(b"\x40\x02" + broker.of(PUBLISH)[1].mid)
+            assert await asked == "success"
+            assert len(broker.of(PUBREL)) == 1
+
+    run(play())
+
+
 def test_mqtt_3_does_not_know_what_became_of_it() -> None:
     """Its session ended with the connection: to send it again could make it two."""
     record = Record("publish")
