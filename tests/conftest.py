@@ -54,11 +54,15 @@ DEADLINE = 30.0
 
 
 def eventually(condition: Callable[[], bool], what: str) -> None:
-    """Wait until it is so; fail with `what` was not."""
+    """Wait until it is so; fail with `what` was not. The last look begins when the time is over."""
     deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, f"after {DEADLINE:g} s: not {what}"
+    began = 0.0
+    while began <= deadline:
+        began = time.monotonic()
+        if condition():
+            return
         time.sleep(0.1)
+    pytest.fail(f"after {DEADLINE:g} s: not {what}")
 
 
 @dataclass(frozen=True)

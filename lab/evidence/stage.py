@@ -204,15 +204,18 @@ class Stage:
         )
 
     def wait_until(self, condition: Callable[[], bool], what: str, timeout: float = 30.0) -> None:
-        """Poll a condition."""
+        """Poll a condition; the last look begins when the time is over: a look takes time, too."""
         deadline = time.monotonic() + timeout
-        while not condition():
-            if time.monotonic() > deadline:
-                raise LabError(
-                    f"after {timeout:g} s it is still not so that {what}",
-                    f"see why: fab logs --only {self._pattern.name}",
-                )
+        began = 0.0
+        while began <= deadline:
+            began = time.monotonic()
+            if condition():
+                return
             time.sleep(_POLL)
+        raise LabError(
+            f"after {timeout:g} s it is still not so that {what}",
+            f"see why: fab logs --only {self._pattern.name}",
+        )
 
     # What was observed
 
