@@ -19,6 +19,7 @@ import asyncio
 import itertools
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -99,7 +100,7 @@ class LazyPirate:
                     await socket.send_multipart(frames)
                     sent += 1
                     self._events.send(self._name(">", frames), str(self._server))
-                    reply = tuple(await socket.recv_multipart())
+                    reply = await _reply(socket)
                     self._events.recv(self._name("<", reply), str(self._server))
                     return reply
             except TimeoutError:
@@ -135,6 +136,14 @@ class LazyPirate:
     def _name(self, way: str, frames: Frames) -> str:
         hop = CLIENTS if self._relaxed else ""
         return message_id(hop + way, (b"", *frames))
+
+
+async def _reply(socket: zmq.asyncio.Socket) -> Frames:
+    while True:
+        # A REQ that correlates is readable by the reply to an earlier attempt as well. libzmq drops
+        # that in the receiving, and then has nothing.
+        with suppress(zmq.Again):
+            return tuple(await socket.recv_multipart())
 
 
 def _sendable(frames: Frames) -> Frames:

@@ -80,6 +80,24 @@ def test_pirates_are_answered_while_their_workers_come_and_go() -> None:
     run(main())
 
 
+def test_a_late_reply_is_not_taken_for_the_one_that_is_waited_for() -> None:
+    async def main() -> None:
+        record = Record()
+        with zmq.asyncio.Context() as context, context.socket(zmq.ROUTER) as queue:
+            port = queue.bind_to_random_port("tcp://127.0.0.1")
+            pirate = Pirate(Address("127.0.0.1", port), record.events, PATIENCE)
+            async with pirate as client:
+                asking = asyncio.create_task(client.ask("one"))
+                first, again = [await queue.recv_multipart() for _ in range(2)]
+                await queue.send_multipart([*first[:-1], b"late"])
+                await asyncio.sleep(0.1)
+                assert not asking.done()
+                await queue.send_multipart(again)
+                assert await asking == "one"
+
+    run(main())
+
+
 def test_a_call_outlives_its_broker_and_its_worker() -> None:
     async def main() -> None:
         record, address = Record(), here()
