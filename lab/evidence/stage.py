@@ -32,6 +32,7 @@ from lab.status import option, placed
 
 PYTHON = "/opt/distlab/bin/python"
 _POLL = 0.1
+_TRACEBACK = "Traceback (most recent call last)"
 _time = itemgetter("t")
 _GRACE = 5.0
 """Seconds that the hosts leave us to heal what a schedule planned, before they do."""
@@ -299,6 +300,8 @@ class Stage:
 
     def _collect(self, ended: Ended) -> None:
         self._clients.extend(ended.events)
+        if _TRACEBACK in ended.stderr:
+            self._tell(f"a client on {ended.host} broke down: {ended.stderr.splitlines()[-1]}")
 
 
 def _tried(steps: Iterable[Callable[[], None]]) -> list[LabError]:
