@@ -147,6 +147,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if name in known and name not in inventory.groups:
             why = f"{inventory.path.name}/placement.yml does not place it"
         if why:
+            # Three VMs have no room for every pattern, and Debian 13 none for spyne. The lab of CI,
+            # inventory/local, has them all: tests/unit/test_catalogue.py demands it.
             item.add_marker(pytest.mark.skip(reason=why))
 
 
