@@ -9,7 +9,7 @@ imports it, so that `apps/` stays free of the controller.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
@@ -48,6 +48,10 @@ class HostLost(Exception):
 
 class Running(Protocol):
     """A command that runs on a host."""
+
+    @property
+    def heard(self) -> bool:
+        """Whether it has printed something, or has ended."""
 
     def wait(self) -> Finished:
         """Wait for its end; HostLost if its host is lost."""
@@ -108,6 +112,12 @@ class Lab(Protocol):
         It stands in the history as `inject` and `heal`. The demo's end heals what is left.
         """
 
+    def under_way(self, clients: Sequence[Running]) -> None:
+        """Wait until these clients are heard; if a schedule of faults is to be played, it begins.
+
+        One that has nothing to say yet is waited for a moment longer than the first that has.
+        """
+
     def calm(self, timeout: float = 60.0) -> None:
         """Wait until the schedule of faults is over, all is healed, and every unit is ready."""
 
@@ -149,9 +159,13 @@ class Lab(Protocol):
 
 
 def outlast(lab: Lab, clients: Iterable[Running]) -> list[Finished]:
-    """Wait for clients whatever befalls their hosts; give those that ended, and say who did not."""
-    ended = []
-    for client in clients:
+    """Wait for clients whatever befalls their hosts; give those that ended, and say who did not.
+
+    What befalls them begins when they are under way.
+    """
+    running, ended = list(clients), []
+    lab.under_way(running)
+    for client in running:
         try:
             ended.append(client.wait())
         except HostLost as error:

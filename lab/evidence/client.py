@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from apps.kit.claims import Event
-from apps.kit.demo import HostLost
+from apps.kit.demo import HostLost, Running
 from lab.hosts.remote import SIGNALLED, Lost, Output, Started
+
+_POLL = 0.05
+_FIRST = 20.0
+"""Seconds in which a client should be heard."""
+_REST = 2.0
+"""Seconds that the others have from then on."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,11 @@ class Client:
         self._started = started
         self._seen = seen
 
+    @property
+    def heard(self) -> bool:
+        """See `apps.kit.demo.Running.heard`."""
+        return self._started.heard
+
     def wait(self) -> Ended:
         """See `apps.kit.demo.Running.wait`."""
         return self._ended(self._started.wait)
@@ -51,6 +63,17 @@ class Client:
         ended = Ended(output.host, output.exit_status, output.stdout, output.stderr)
         self._seen(ended)
         return ended
+
+
+def until_heard(clients: Sequence[Running]) -> None:
+    """Wait for the first of them to be heard, and for the others not much longer."""
+    latest = time.monotonic() + _FIRST
+    while (heard := sum(client.heard for client in clients)) < len(clients):
+        now = time.monotonic()
+        latest = min(latest, now + _REST) if heard else latest
+        if now >= latest:
+            return
+        time.sleep(_POLL)
 
 
 def events_in(text: str) -> list[Event]:

@@ -1,4 +1,4 @@
-"""A schedule played beside a workload: each fault begins and ends at its time.
+"""A schedule played beside a workload that is under way: each fault begins and ends at its time.
 
 Each has a thread of its own, for faults overlap, and to cut a host's power takes longer than to
 pause a unit. What is planned to come after another comes after it, on a slow machine too: it waits
@@ -57,6 +57,7 @@ class Playing:
         for thread in before:
             thread.join()
         if self._stopped.is_set():
+            self.failed.append(f"{id_}, {plan.fault}: all was over before its time")
             return
         try:
             injection = self._inject(plan, id_)

@@ -10,16 +10,17 @@ import itertools
 import random
 import shlex
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from operator import itemgetter
 from typing import Any
 
 from apps.kit.claims import Event, Finding
+from apps.kit.demo import Running
 from apps.kit.faults import Fault, Kill
 from lab.catalogue import Component, Pattern
 from lab.errors import LabError
-from lab.evidence.client import Client, Ended
+from lab.evidence.client import Client, Ended, until_heard
 from lab.evidence.injection import Injection
 from lab.evidence.playing import Playing
 from lab.evidence.recording import Recording
@@ -65,6 +66,7 @@ class Stage:
         self._touched: set[tuple[str, str]] = set()
         self._faults = Faults(remote)
         self._ids = itertools.count(1)
+        self._waiting: Schedule | None = None
         self._playing: Playing | None = None
         self._recording = Recording(remote, by_host(placed(remote.inventory, [pattern])))
 
@@ -112,15 +114,16 @@ class Stage:
         return self._inject(f"f{next(self._ids)}", fault, seconds, seconds)
 
     def befall(self, schedule: Schedule) -> None:
-        """Have a schedule of faults begin; `calm` waits for its end."""
+        """Have a schedule of faults begin as soon as clients are under way."""
         self._ids = itertools.count(len(schedule.planned) + 1)
-        self._playing = Playing(schedule, self._begin)
+        self._waiting = schedule
 
     def conclude(self) -> None:
         """State whether the schedule befell the hosts as planned: what did not take shows nothing.
 
         Of a schedule without faults nothing is stated.
         """
+        self._play()
         if self._playing is None or not self._playing.count:
             return
         self._playing.stop()
@@ -159,8 +162,20 @@ class Stage:
             self._tell(f"healed: {fault}")
             self.actions.append({**self._action("heal", "lab"), "id": id_, "t": t})
 
+    def under_way(self, clients: Sequence[Running]) -> None:
+        """Clients heard; were faults to come before them, nobody would notice."""
+        if self._waiting is not None:
+            until_heard(clients)
+            self._play()
+
+    def _play(self) -> None:
+        """Let the schedule begin, if one is waiting."""
+        if self._waiting is not None:
+            self._playing, self._waiting = Playing(self._waiting, self._begin), None
+
     def calm(self, timeout: float = 60.0) -> None:
         """Schedule over, all healed, all units ready."""
+        self._play()
         if self._playing is not None:
             self._playing.wait(timeout)
         self.heal()

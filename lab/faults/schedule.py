@@ -9,9 +9,10 @@ A schedule is a small YAML file:
       - {at: 9s, fault: kill, host: n1, component: tcp_echo_server}
       - {at: 12s, for: 3s, fault: random, among: [pause, loss]}
 
-Times count from the begin of the workload. What else an entry has are the fields of its fault
-(`apps.kit.faults`), with quantities as people write them. A list of hosts may name hosts and groups
-of the inventory, or be `all`; one host may be a group of one. Faults may overlap.
+Times count from when the workload is under way: its clients were heard. What else an entry has are
+the fields of its fault (`apps.kit.faults`), with quantities as people write them. A list of hosts
+may name hosts and groups of the inventory, or be `all`; one host may be a group of one. Faults may
+overlap.
 
 A random one is drawn when the schedule is read, from the seed and its place in the list, so what
 was read says all; `dump` writes that, and `load` reads it as it was.

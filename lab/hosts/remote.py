@@ -139,6 +139,11 @@ class Started:
         self._stderr = self._readers.submit(self._channel.makefile_stderr("rb").read)
         self._readers.shutdown(wait=False)
 
+    @property
+    def heard(self) -> bool:
+        """Whether it has printed something, or has ended."""
+        return self._stdout.done() or bool(self._printed())
+
     def wait(self) -> Output:
         """Give what came of it when it ends; Lost if the host is lost."""
         left = max(0.0, self._deadline - time.monotonic())

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import time
+from typing import Any
 
 import pytest
 
 from apps.kit.claims import Finding
-from lab.evidence.client import events_in
+from lab.evidence import client
+from lab.evidence.client import events_in, until_heard
 from lab.evidence.runs import HELD, UNCLEAR, VIOLATED, exit_status
 from lab.evidence.verdict import Verdict
 from lab.faults.onhost.clock import MARK
@@ -105,3 +109,48 @@ def test_journalctl_asks_for_every_unit_and_quotes() -> None:
 def test_events_are_found_among_other_lines() -> None:
     text = 'hello\n{"event":"ok","t":1}\n{"event":"cut sho\n{"no":"event"}\n'
     assert events_in(text) == [{"event": "ok", "t": 1}]
+
+
+class Clock:
+    """Time that passes by sleeping alone."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "sleep", self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class Speaks:
+    """A client that is heard from a time on."""
+
+    def __init__(self, clock: Clock, since: float) -> None:
+        self._clock = clock
+        self._since = since
+
+    @property
+    def heard(self) -> bool:
+        return self._clock.now >= self._since
+
+
+@pytest.mark.parametrize(
+    ("since", "waited"),
+    [
+        ((), 0.0),
+        ((0.0, 0.0), 0.0),
+        ((1.0, 2.0), 2.0),
+        ((5.0, 3600.0), 5.0 + client._REST),
+        ((3600.0,), client._FIRST),
+    ],
+)
+def test_clients_are_waited_for_until_they_are_heard(
+    monkeypatch: pytest.MonkeyPatch, since: tuple[float, ...], waited: float
+) -> None:
+    clock = Clock(monkeypatch)
+    speakers: list[Any] = [Speaks(clock, moment) for moment in since]
+    for order in itertools.permutations(speakers):
+        clock.now = 0.0
+        until_heard(order)
+        assert waited <= clock.now < waited + 3 * client._POLL

@@ -60,6 +60,7 @@ def test_to_stop_heals_what_is_on_and_injects_nothing_more(hosts: Hosts) -> None
     playing.stop(10)
     assert hosts.seen == ["f1"]
     assert hosts.on == {}
+    assert playing.failed == [f"f2, {OFF}: all was over before its time"]
 
 
 def test_to_wait_for_what_does_not_end_is_an_error(hosts: Hosts) -> None:
