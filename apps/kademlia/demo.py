@@ -35,8 +35,10 @@ PATIENCE = 20.0
 
 def demo(lab: Lab) -> None:
     """Play it; see the module's docstring."""
-    nodes, client = lab.hosts(GROUP), lab.hosts(CLIENTS)[0]
-    away = nodes[-(len(nodes) // 3) :]
+    nodes, clients = lab.hosts(GROUP), lab.hosts(CLIENTS)
+    client = clients[0]
+    spared = [node for node in nodes if node not in clients]  # who asks needs power
+    away = spared[-(len(nodes) // 3) :]
     left = [node for node in nodes if node not in away]
     meet(lab, nodes)
     alive, dying = left[-2], left[-1]

@@ -73,6 +73,8 @@ def states(inventory: Inventory) -> list[HostState]:
     hosts = list(inventory.hosts.values())
 
     async def probe() -> Sequence[bool]:
+        if inventory.is_down:
+            return [False] * len(hosts)
         probes = (readiness.answers(host.login_host, host.port, 1.0) for host in hosts)
         return await asyncio.gather(*probes)
 

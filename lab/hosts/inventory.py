@@ -23,6 +23,7 @@ LAB_GROUP = "lab"
 NETWORK_GROUP = "lab_network"
 # RFC 2544 section C.2.2: for benchmarks between devices, so no user's network holds it.
 EMBEDDED_RANGE = IPv4Network("198.18.0.0/15")
+_INTERFACES = Path("/sys/class/net")
 # The bridge is called dl-<lab>, and a network interface has at most 15 characters.
 LAB_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,9}[a-z0-9])?")
 HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
@@ -86,6 +87,14 @@ class Inventory:
     def bridge(self) -> str:
         """The name of the lab's bridge on this machine (machines: nspawn)."""
         return f"dl-{self.lab}"
+
+    @property
+    def is_down(self) -> bool:
+        """Whether this machine boots the hosts, and their network is not there.
+
+        What were sent to them would leave by the machine's own way out, to whoever has the address.
+        """
+        return self.machines == "nspawn" and not (_INTERFACES / self.bridge).exists()
 
     @property
     def machines_by_name(self) -> Mapping[str, Host]:

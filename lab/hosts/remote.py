@@ -186,6 +186,8 @@ class Started:
 
 def connect(host: Host, inventory: Inventory) -> fabric.Connection:
     """Log in to a host; its key must be the one on record."""
+    if inventory.is_down:
+        raise LabError(f"cannot log in to {host.name}: the lab is down", "`fab up` boots its hosts")
     settings: dict[str, Any] = {
         "timeout": host.ssh_timeout,
         "banner_timeout": host.ssh_timeout,

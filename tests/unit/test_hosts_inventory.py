@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from lab.errors import LabError
+from lab.hosts.control import states
 from lab.hosts.inventory import load
+from lab.hosts.remote import connect
 
 ROOT = Path(__file__).parents[2]
 
@@ -186,3 +188,15 @@ def test_local_hosts_share_one_image(written: Write) -> None:
 def test_a_suite_that_nobody_has_tested_is_refused(written: Write) -> None:
     with pytest.raises(LabError, match="one of bookworm, trixie"):
         load(written("", "    lab_suite: sid\n"))
+
+
+@pytest.mark.parametrize(("machines", "down"), [("nspawn", True), ("real", False)])
+def test_nothing_is_sent_to_hosts_that_are_not_there(
+    written: Write, machines: str, *, down: bool
+) -> None:
+    inventory = load(written(machines=machines, name="nosuchlab"))
+    assert inventory.is_down == down
+    if down:
+        assert not any(host.ssh for host in states(inventory))
+        with pytest.raises(LabError, match="the lab is down"):
+            connect(inventory.hosts["n1"], inventory)
