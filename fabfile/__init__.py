@@ -51,6 +51,7 @@ namespace = Collection(
     runs.run_demo,
     matrix.matrix,
     store.runs,
+    store.matrices,
     store.report,
     store.compare,
     store.serve,

@@ -61,6 +61,37 @@ def runs(
     )
 
 
+@verb("json", keep="Remove all of them but so many of the newest, and those that are being played.")
+def matrices(c: Context, keep: int = -1, json: bool = False) -> None:
+    """List the stored matrices, newest first; remove old ones with --keep, and their runs."""
+    from lab import screen
+    from lab.evidence import store
+
+    found = store.matrices()
+    if keep >= 0:
+        for old in store.superfluous(found, keep):
+            old.remove()
+            found.remove(old)
+            tell(f"removed {old.name}")
+    listed = [matrix.as_json() for matrix in found]
+    if json:
+        screen.as_json(listed)
+        return
+    screen.table(
+        ["matrix", "state", "seconds", "seed", "cells"],
+        [
+            (
+                told["matrix"],
+                told["state"],
+                "" if told["seconds"] is None else told["seconds"],
+                "" if told["seed"] is None else told["seed"],
+                ", ".join(f"{n} {word}" for word, n in told["cells"].items()),
+            )
+            for told in listed
+        ],
+    )
+
+
 @verb(
     run="Its name, or how its name begins, or its path.",
     open_="Open the page in the browser.",

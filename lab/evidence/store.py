@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lab.catalogue import ROOT
 from lab.errors import LabError
@@ -19,6 +19,7 @@ from lab.evidence.stored import MATRIX, Stored, StoredRun, load, read
 
 RUNS = Path(os.environ.get("DISTLAB_RUNS", ROOT / "runs")).absolute()
 LATEST = "latest"
+S = TypeVar("S", bound=Stored)
 _STAMPED = re.compile(r"\d{8}T\d{6}Z-")
 
 
@@ -47,6 +48,11 @@ class StoredMatrix(Stored):
         """Its page, if it was written."""
         path = self.path / "matrix.html"
         return path if path.is_file() else None
+
+    def as_json(self) -> dict[str, Any]:
+        """Give for programs what a list of them tells; its file has all else."""
+        told = {name: self.content.get(name) for name in ("seconds", "seed", "patterns")}
+        return {"matrix": self.name, "state": self.state, **told, "cells": dict(self.counts)}
 
 
 @dataclass(frozen=True)
@@ -108,9 +114,9 @@ def find(name: str, root: Path = RUNS) -> StoredRun:
             raise LabError(f"{len(near)} runs begin with {name!r}", f"choose one: {some}")
 
 
-def superfluous(stored: Iterable[StoredRun], keep: int) -> list[StoredRun]:
-    """Give all but the first `keep`; one that runs is never superfluous."""
-    return [run for run in list(stored)[keep:] if not run.live]
+def superfluous(stored: Iterable[S], keep: int) -> list[S]:
+    """Give all but the first `keep`; one that is being written is never superfluous."""
+    return [one for one in list(stored)[keep:] if not one.live]
 
 
 def _latest(root: Path) -> StoredRun:

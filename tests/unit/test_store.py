@@ -259,6 +259,12 @@ def test_matrices_are_no_runs(tmp_path: Path) -> None:
     half, full = store.matrices(tmp_path)
     assert (half.content, half.page, half.state) == ({}, None, "interrupted")
     assert (full.state, full.counts) == ("finished", {"holds": 2})
+    told = [json.loads(json.dumps(matrix.as_json())) for matrix in (half, full)]
+    assert [(one["matrix"], one["state"], one["cells"]) for one in told] == [
+        ("20261121T050000Z-matrix", "interrupted", {}),
+        ("20261121T040000Z-matrix", "finished", {"holds": 2}),
+    ]
+    assert store.superfluous([half, full], keep=1) == [full]
     assert [run.name for run in store.runs(tmp_path)] == [FIRST]
     with pytest.raises(LabError):
         store.find("20261121T04", tmp_path)
