@@ -20,7 +20,7 @@ from lab.hosts.spec import ImageSpec, LabSpec
 from lab.hosts.state import Report
 
 CHECKOUT = Path(__file__).parents[2]
-# A host answers in a second or so; a machine that does fifty other things may take longer.
+# The next host answers in a second or so; a machine that does fifty other things may take longer.
 _BOOT_SECONDS = 60.0
 _TELL_EVERY = 10
 

@@ -40,7 +40,8 @@ async def wait(
 ) -> dict[str, str]:
     """Wait for all hosts (name to address) at once; those that failed, with the reason.
 
-    `gone` names the hosts that are off again; `arrived` is told of each that answers.
+    `gone` names the hosts that are off again; `arrived` is told of each that answers. After so many
+    `seconds` in which none has answered no more will: fifty take longer than one, and may.
     """
     deadline = time.monotonic() + seconds
     waiting = {asyncio.create_task(_greeting(address)): host for host, address in hosts.items()}
@@ -51,6 +52,7 @@ async def wait(
         )
         for task in done:
             arrived(waiting.pop(task))
+            deadline = time.monotonic() + seconds
         late = time.monotonic() > deadline
         off = set() if done else gone()
         for task, host in list(waiting.items()):

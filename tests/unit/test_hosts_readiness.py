@@ -56,3 +56,29 @@ def test_a_closed_port_is_no_server() -> None:
         return await readiness.answers("127.0.0.1", port)
 
     assert asyncio.run(ask()) is False
+
+
+def waited_for(
+    monkeypatch: pytest.MonkeyPatch, answers: dict[str, float | None], seconds: float
+) -> tuple[list[str], dict[str, str]]:
+    """Wait for hosts that answer after so many seconds, or never: who answered, and who failed."""
+
+    async def greeting(address: str) -> None:
+        await asyncio.sleep(3600 if (after := answers[address]) is None else after)
+
+    monkeypatch.setattr(readiness, "_greeting", greeting)
+    monkeypatch.setattr(readiness, "_LIFE_SECONDS", 0.01)
+    arrived: list[str] = []
+    hosts = {host: host for host in answers}
+    failed = asyncio.run(readiness.wait(hosts, seconds, gone=set, arrived=arrived.append))
+    return arrived, failed
+
+
+def test_hosts_that_come_one_after_another_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    crowd: dict[str, float | None] = {f"n{number}": 0.2 * number for number in range(1, 8)}
+    assert waited_for(monkeypatch, crowd, seconds=1.0) == (list(crowd), {})
+
+
+def test_one_that_never_answers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered, failed = waited_for(monkeypatch, {"n1": 0.1, "n2": None}, seconds=0.3)
+    assert (answered, failed) == (["n1"], {"n2": "no answer in 0.3 s"})
