@@ -24,7 +24,7 @@ TEMPLATE = ROOT / "inventory" / "placement.yml"
 ONE_LAN = ("zmq_multicast",)
 """Patterns whose multicast no router passes on: ZeroMQ sends it with a TTL of 1.
 
-Those who publish and those who subscribe are on different hosts.
+Those who publish, those who subscribe, and their clients are on different hosts.
 """
 
 Hosts = dict[str, dict[str, Any] | None]
@@ -51,16 +51,21 @@ def place(topology: Topology) -> dict[str, Any]:
             for group, placed in groups.items()
         }
         if one_lan:
-            _part(pattern, hosts)
+            _part(pattern, hosts, list(dict.fromkeys(together.values())), topology)
         found[pattern] = {"children": {group: {"hosts": on} for group, on in hosts.items()}}
     return found
 
 
-def _part(pattern: str, hosts: dict[str, Hosts]) -> None:
-    """Have no subscriber where a publisher is: both listen on the port of their multicast group."""
-    publishers, subscribers = hosts[f"{pattern}_publisher"], hosts[f"{pattern}_subscriber"]
-    apart = {host: variables for host, variables in subscribers.items() if host not in publishers}
-    hosts[f"{pattern}_subscriber"] = apart or subscribers
+def _part(pattern: str, hosts: dict[str, Hosts], lan: Sequence[str], topology: Topology) -> None:
+    """Have publishers, subscribers and clients apart: all take the port of their multicast group.
+
+    Where the LAN has fewer than four hosts, clients are where others are.
+    """
+    apart = {"publisher": lan[:1], "subscriber": lan[1:-2][:3] or lan[1:2], "client": lan[-2:]}
+    for component, among in apart.items():
+        group = f"{pattern}_{component}"
+        if among and group not in topology.placement:
+            hosts[group] = _like(hosts[group], among)
 
 
 def read(path: Path) -> Groups:

@@ -19,6 +19,7 @@ from lab.topology import files, inventory, links, mininet, picture, place, told,
 from lab.topology.addresses import Plan
 from lab.topology.generate import Wanted, generate
 from lab.topology.model import HOST, ROUTER, SWITCH, Quality, Topology
+from lab.topology.paths import Paths
 from lab.topology.wiring import wiring
 from tests.stored_runs import stored_run
 
@@ -243,6 +244,15 @@ def test_a_component_runs_where_the_file_says() -> None:
     assert publishers
     assert subscribers
     assert not publishers & subscribers
+
+
+def test_where_there_is_room_nobody_shares_the_port_of_a_multicast_group() -> None:
+    topology = validate.load(ROOT / "topologies" / "campus.yml")
+    children = place.place(topology)["zmq_multicast"]["children"].values()
+    placed = [host for child in children for host in child["hosts"]]
+    assert len(placed) == len(set(placed))
+    (lan,) = {lan.name for host in placed for lan in Paths(topology).lans_of[host]}
+    assert lan == "hall"
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "topologies").glob("*.yml")), ids=lambda f: f.stem)
