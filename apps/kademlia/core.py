@@ -148,6 +148,14 @@ class Shelf:
         self._kept.pop(key, None)
         self._told.pop(key, None)
 
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._kept
+
+    @property
+    def keys(self) -> list[bytes]:
+        """Give all keys; of some, what was kept may have expired."""
+        return list(self._kept)
+
     def items(self, now: float) -> Iterator[tuple[bytes, dict[str, Entry]]]:
         """Yield what is kept; keys may come and go meanwhile. What has expired goes."""
         for key in list(self._kept):

@@ -42,6 +42,8 @@ PATIENCE = 6.0
 """Seconds after which a search goes no further."""
 AT_ONCE = 3
 """Of those that are missing, so many are asked after at once."""
+LOOKED_AT = 100
+"""Keys of which it is seen at once whether this node should keep them."""
 LONELY = 3600.0
 """Seconds without a search in a bucket after which it is refreshed (the paper's section 2.3)."""
 
@@ -79,6 +81,9 @@ class Dht(Server):  # type: ignore[misc]  # the library has no types
         self.shelf = Shelf()
         super().__init__(ksize, alpha, node_id, self.shelf)
         self.events = events
+        self._looked = 0
+        self._searched: dict[bytes, object] = {}
+        """Of keys that others should keep, who those were and what was kept when they were told."""
 
     def _create_protocol(self) -> Protocol:
         return Protocol(self.node, self.shelf, self.ksize, self.events)
@@ -226,6 +231,30 @@ class Dht(Server):  # type: ignore[misc]  # the library has no types
         kept = await self._keep(node, key, owed)
         where = str(self._where(node))
         self.events.bounded("repaired", peer=where, key=key.hex(), kept=bool(kept))
+
+    async def settle(self) -> int:
+        """Bring keys that others should keep to those; look at some of them, give how many.
+
+        A value is stored on the nearest nodes that answer. One that was silent for a moment, or
+        that nobody knew yet, does not get it; when it is there, searches end at it, and find
+        nothing. So whoever was given a key and knows of nodes that are all nearer searches for it
+        as well, and that repairs. The library, like the paper, waits for the next republishing.
+        """
+        keys = self.shelf.keys
+        some = keys[self._looked : self._looked + LOOKED_AT]
+        self._looked = self._looked + LOOKED_AT if len(some) == LOOKED_AT else 0
+        self._searched = {key: said for key, said in self._searched.items() if key in self.shelf}
+        count = 0
+        for key in some:
+            kept = self.shelf.get(self.protocol.now(), key)
+            copies = max((entry.copies for entry in kept.values()), default=0)
+            keepers = self.protocol.keepers(key, copies)
+            said = {node.id for node in keepers}, {(e.name, e.version) for e in kept.values()}
+            if kept and self.node not in keepers and self._searched.get(key) != said:
+                self._searched[key] = said
+                await self.get_entries(key)
+                count += 1
+        return count
 
     async def republish(self, age: float) -> int:
         """Store again what nobody has stored here for so many seconds; give how many keys.

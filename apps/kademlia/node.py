@@ -48,6 +48,8 @@ class Habits:
     """So soon after its beginning it searches in all parts, and then after twice as long each."""
     republish: float = 300.0
     """What nobody has stored here for so long is stored again on all its nodes."""
+    settle: float = 1.0
+    """It looks for keys that others should keep, some at a time."""
     rejoin: float = 0.5
     """Between two questions after nodes that are missing."""
 
@@ -101,7 +103,11 @@ class KademliaNode:
                     await self._join()
             await opened.enter_async_context(
                 running(
-                    self._keep_joined(), self._keep_fresh(), self._keep_stored(), self._keep_saved()
+                    self._keep_joined(),
+                    self._keep_fresh(),
+                    self._keep_settled(),
+                    self._keep_stored(),
+                    self._keep_saved(),
                 )
             )
             await opened.enter_async_context(self._served)
@@ -166,6 +172,13 @@ class KademliaNode:
         while True:
             await self._pause(self._habits.refresh / 4)
             await self.dht.refresh(self._habits.refresh)
+
+    async def _keep_settled(self) -> None:
+        """Bring what others should keep to those."""
+        while True:
+            await self._pause(self._habits.settle)
+            if count := await self.dht.settle():
+                self._events.emit("settled", keys=count)
 
     async def _keep_stored(self) -> None:
         """Store again what nobody has stored here for long."""

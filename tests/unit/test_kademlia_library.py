@@ -409,6 +409,33 @@ def test_who_is_no_longer_near_keeps_a_key_no_longer() -> None:
     run(main())
 
 
+def test_what_came_to_the_wrong_nodes_is_brought_to_the_right_ones() -> None:
+    """It was stored while they were silent, or before anybody knew them."""
+
+    async def main() -> None:
+        async with nodes(24, k=4) as made:
+            # Whom a node does not know it cannot tell of.
+            await asyncio.gather(*(node.refresh(0.0) for node in made))
+            await put(made[0], "k", "v", copies=4)
+            key, right = key_of("k"), nearest(made, "k", 4)
+            entry = right[0].shelf.get(right[0].protocol.now(), key)[PLAIN]
+            for node in made:
+                node.shelf.drop(key)
+            wrong = nearest(made, "k", 24)[-4:]
+            for node in wrong:
+                assert node.shelf.keep(node.protocol.now(), key, entry)
+            assert await get(right[0], "k") is None
+
+            assert [await node.settle() for node in wrong] == [1] * 4
+            await until(lambda: all(key in node.shelf for node in right))
+            assert [await get(node, "k") for node in made] == ["v"] * 24
+            async with asyncio.timeout(10):  # each is told once, and then it is quiet
+                while any([await node.settle() for node in made]):
+                    continue
+
+    run(main())
+
+
 # The state
 
 
