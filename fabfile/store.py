@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, TypeVar
+
 from invoke.context import Context
 from invoke.exceptions import Exit
 
 from fabfile.verb import tell, verb
 from lab.errors import LabError
 
+if TYPE_CHECKING:
+    from lab.evidence.stored import Stored
+
 PORT = 8800
+S = TypeVar("S", bound="Stored")
 
 
 @verb(
@@ -37,12 +43,7 @@ def runs(
         if value and value not in words:
             raise LabError(f"no run can be {value!r}", f"choose from: {', '.join(words)}")
     patterns = [pattern.name for pattern in select(only)] if only else []
-    found = store.runs(wanted=store.Wanted(patterns, verdict, state).has)
-    if keep >= 0:
-        for run in store.superfluous(found, keep):
-            run.remove()
-            found.remove(run)
-            tell(f"removed {run.name}")
+    found = _kept(store.runs(wanted=store.Wanted(patterns, verdict, state).has), keep)
     if json:
         screen.as_json([run.as_json() for run in found])
         return
@@ -67,13 +68,7 @@ def matrices(c: Context, keep: int = -1, json: bool = False) -> None:
     from lab import screen
     from lab.evidence import store
 
-    found = store.matrices()
-    if keep >= 0:
-        for old in store.superfluous(found, keep):
-            old.remove()
-            found.remove(old)
-            tell(f"removed {old.name}")
-    listed = [matrix.as_json() for matrix in found]
+    listed = [matrix.as_json() for matrix in _kept(store.matrices(), keep)]
     if json:
         screen.as_json(listed)
         return
@@ -165,6 +160,17 @@ def pictures(c: Context, run: str = "latest", out: str = "docs/pictures") -> Non
             picture = home / f"{name}-{device}.png"
             screenshot(page, picture, *size)
             print(picture)
+
+
+def _kept(found: list[S], keep: int) -> list[S]:
+    """Remove all but so many of the newest, if a number is given; give those that are left."""
+    from lab.evidence import store
+
+    old = store.superfluous(found, keep) if keep >= 0 else []
+    for one in old:
+        one.remove()
+        tell(f"removed {one.name}")
+    return [one for one in found if one not in old]
 
 
 def _number(value: float | None) -> str:
