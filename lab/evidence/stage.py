@@ -114,7 +114,11 @@ class Stage:
         return self._inject(f"f{next(self._ids)}", fault, seconds, seconds)
 
     def befall(self, schedule: Schedule) -> None:
-        """Have a schedule of faults begin as soon as clients are under way."""
+        """Have a schedule of faults begin as soon as clients are under way.
+
+        Its hosts are asked for something now: what the first question costs, no fault shall.
+        """
+        self._faults.active()
         self._ids = itertools.count(len(schedule.planned) + 1)
         self._waiting = schedule
 

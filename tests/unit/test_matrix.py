@@ -46,9 +46,9 @@ class Story:
             self.op(start + number * every)
         return self
 
-    def fault(self, t: float, heal: float | None = None) -> Story:
-        """Tell of a fault, and its end if it has one."""
-        self._add("inject", t, id="f1", took=t)
+    def fault(self, t: float, heal: float | None = None, took: float | None = None) -> Story:
+        """Tell of a fault, which took at once or then, and its end if it has one."""
+        self._add("inject", t, id="f1", took=t if took is None else took)
         if heal is not None:
             self._add("heal", heal, id="f1")
         return self
@@ -192,6 +192,16 @@ def test_a_cell_has_the_word_for_it(
 def test_a_cell_that_promised_nothing_is_unknown() -> None:
     cell = judged(Cell("tcp_echo", "kill"), [], [], {})
     assert (cell.word, cell.why) == ("unknown", "nothing was promised")
+
+
+def test_a_fault_that_took_when_all_was_over_shows_nothing() -> None:
+    late = (
+        Story().ops(0, 4).fault(3, took=5).op(5.5)
+    )  # the last is asked to see whether all is well
+    cell = judged(Cell("p", "kill"), [verdict(holds=True)], late.history, {}, 2)
+    assert (cell.word, "when the workload was over" in cell.why) == ("unknown", True)
+    within = Story().ops(0, 5.1).fault(3, took=5)
+    assert judged(Cell("p", "kill"), [verdict(holds=True)], within.history, {}, 2).word == "holds"
 
 
 def test_a_cell_says_its_figures() -> None:

@@ -5,7 +5,8 @@ what matters most of it. `availability` measures what its clients noticed, `cell
 `faults` says what is injected, `play` plays, `page` shows. The words of a cell:
 
 violated    a promised claim does not hold
-unknown     a promised claim could not be judged, or the fault did not take
+unknown     a promised claim could not be judged, or the fault did not take while the workload
+            went on
 degraded    all promises hold, and clients noticed: an operation was disturbed, or something was
             lost or came twice
 holds       all promises hold, and no client noticed

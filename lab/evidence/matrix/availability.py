@@ -52,7 +52,7 @@ def measure(history: History, seconds: float = float("inf")) -> Availability | N
     asked = _asked(events)
     if not asked:
         return None
-    injected, healed = _fault(events)
+    injected, _, healed = _fault(events)
     before = [op for op in asked if op.end <= injected]
     since = [op for op in asked if op.end > injected and op.start <= injected + seconds]
     slow = max(FLOOR, TIMES * max((op.lasted for op in before), default=0.0))
@@ -70,6 +70,17 @@ def measure(history: History, seconds: float = float("inf")) -> Availability | N
     )
 
 
+def befell(history: History, seconds: float = float("inf")) -> bool:
+    """Tell whether a fault had taken before all was over; see `measure` for `seconds`.
+
+    So it is, too, if nothing was asked at all, or there was no fault.
+    """
+    events = list(history)
+    injected, took, _ = _fault(events)
+    asked = [op for op in _asked(events) if op.start <= injected + seconds]
+    return took == -float("inf") or not asked or any(op.end >= took for op in asked)
+
+
 def _asked(events: Sequence[Event]) -> list[_Asked]:
     """Give the operations; one whose client ended without an outcome was over at once."""
     return [
@@ -78,13 +89,14 @@ def _asked(events: Sequence[Event]) -> list[_Asked]:
     ]
 
 
-def _fault(events: Sequence[Event]) -> tuple[float, float]:
-    """Give when the first fault was injected, and when the last was over."""
+def _fault(events: Sequence[Event]) -> tuple[float, float, float]:
+    """Give when the first fault was injected, when the last had taken, and when all was over."""
     injected = [event for event in events if event["event"] == "inject"]
-    ends = [event["t"] for event in events if event["event"] == "heal"]
-    ends += [event.get("took", event["t"]) for event in injected]
     never = -float("inf")
-    return min((event["t"] for event in injected), default=never), max(ends, default=never)
+    begun = min((event["t"] for event in injected), default=never)
+    took = max((event.get("took", event["t"]) for event in injected), default=never)
+    healed = [event["t"] for event in events if event["event"] == "heal"]
+    return begun, took, max([took, *healed])
 
 
 def _longest_silence(asked: Sequence[_Asked], began: float) -> float:

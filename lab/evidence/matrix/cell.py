@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 from apps.kit.claims import History
-from lab.evidence.matrix.availability import Availability, measure
+from lab.evidence.matrix.availability import Availability, befell, measure
 from lab.evidence.runs import HELD, VIOLATED, exit_status
 from lab.evidence.verdict import Verdict
 
@@ -79,6 +79,8 @@ def judged(
     availability = measure(history, seconds)
     lost, duplicated = figures.get("lost", 0), figures.get("duplicated", 0)
     word, why = _word(verdicts, availability, noticed=bool(lost or duplicated))
+    if word in {"degraded", "holds"} and not befell(history, seconds):
+        word, why = "unknown", "the fault took when the workload was over: --seconds longer"
     return replace(
         cell, word=word, why=why, availability=availability, lost=lost, duplicated=duplicated
     )
