@@ -100,4 +100,8 @@ def vote_of(kept: Mapping[str, Any] | None) -> Vote:
     """Read what an acceptor keeps of a decree; nothing is a vote as well."""
     if kept is None:
         return Vote()
-    return Vote(Number(*kept["promised"]), proposal_of(kept["accepted"]))
+    accepted = kept["accepted"]
+    return Vote(
+        Number(*kept["promised"]),
+        None if accepted is None else Proposal(Number(*accepted[0]), accepted[1]),
+    )

@@ -50,15 +50,18 @@ class Network:
         """Decide when a message that leaves now arrives, once or twice, or why it never does."""
         if way in self.closed:
             return "cut"
-        wire = self.worse.get(way) or self.wire(way)
-        rng = self._rng
-        if rng.random() < wire.loss:
+        wire = self.worse.get(way) or self._wires.get(way, self._wire)
+        draw = self._rng.random
+        if draw() < wire.loss:
             return "loss"
-        times = 2 if rng.random() < wire.duplicate else 1
-        arrivals = [now + rng.uniform(*wire.delay) for _ in range(times)]
+        twice = draw() < wire.duplicate
+        least, most = wire.delay
+        arrivals = [now + (least + (most - least) * draw())]
+        if twice:
+            arrivals.append(now + (least + (most - least) * draw()))
         if wire.fifo:
             self._last[way] = last = max(self._last.get(way, 0.0), *arrivals)
-            arrivals = [last] * times
+            arrivals = [last] * len(arrivals)
         return arrivals
 
 

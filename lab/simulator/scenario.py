@@ -11,6 +11,7 @@ A violation names the claim, the few events that show it, and one command that r
 
 from __future__ import annotations
 
+import gc
 import json
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -68,7 +69,8 @@ class Scenario:
         seeds = list(seeds)
         if len(seeds) > _SHARED:
             shares = [seeds[start : start + _SHARE] for start in range(0, len(seeds), _SHARE)]
-            with ProcessPoolExecutor(mp_context=get_context("fork")) as pool:
+            # What a process inherits is not searched for garbage again and again.
+            with ProcessPoolExecutor(None, get_context("fork"), gc.freeze) as pool:
                 seeds = next((found for found in pool.map(self._violating, shares) if found), [])
         violation = self.first_violation(seeds)
         if violation is not None:

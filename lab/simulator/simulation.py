@@ -41,6 +41,7 @@ from apps.kit.effects import (
     Emit,
     Message,
     Persist,
+    Reject,
     Reply,
     Send,
     SetTimer,
@@ -69,8 +70,9 @@ class Simulation:
     ) -> None:
         """Start every node at time 0. `wires` are the ways that differ from `wire`.
 
-        `encode` sends every message through JSON, as a network does: a core that shares an object
-        with another, or sends what JSON cannot carry, is found out. It costs half of the speed.
+        `encode` sends every message, and all that is persisted, through JSON, as networks and disks
+        do: a core that shares an object with another, or changes one that it gave away, or gives
+        what JSON cannot carry, is found out. It costs half of the speed.
         """
         self.nodes = tuple(nodes)
         self.rng = random.Random(seed)
@@ -100,7 +102,11 @@ class Simulation:
 
     def run(self, until: float) -> None:
         """Let happen all that happens up to this time, in seconds from the start."""
-        self.run_until(lambda: False, until)
+        agenda = self._agenda
+        while agenda and agenda[0][0] <= until:
+            self.now, _, act, arguments = heapq.heappop(agenda)
+            act(*arguments)
+        self.now = until
 
     def run_until(self, done: Callable[[], bool], deadline: float) -> bool:
         """Let things happen until `done`, or up to `deadline`; say whether it is done."""
@@ -217,33 +223,36 @@ class Simulation:
             for number, effect in enumerate(effects):
                 if number == doom:
                     break
-                if isinstance(effect, Persist) and node in self.full:
+                if node in self.full and isinstance(effect, Persist):
                     self._refuse(node, effect)
                     break
-                self._do(node, effect)
+                _DO[type(effect)](self, node, effect)
         except Exception as error:
             error.add_note(f"in the core of {node} at t={self.now:.6f}, seed {self.seed}")
             raise
         if doom is not None and node in self._cores:
             self._die(node, within=doom)
 
-    def _do(self, node: str, effect: Effect) -> None:
-        if isinstance(effect, Send):
-            self._send(node, effect.to, effect.message)
-        elif isinstance(effect, Emit):
-            self.record(effect.event, self._component, node, **effect.fields)
-        elif isinstance(effect, SetTimer):
-            self._numbers += 1
-            self._timers[node][effect.name] = self._numbers
-            self.at(self.now + effect.after, self._fire, node, effect.name, self._numbers)
-        elif isinstance(effect, CancelTimer):
-            self._timers[node].pop(effect.name, None)
-        elif isinstance(effect, Persist):
-            self.disks[node][effect.key] = json.loads(json.dumps(effect.value))
-        elif isinstance(effect, Reply):
-            self._clients.settle(effect.request, Outcome("ok", effect.result), node)
-        else:
-            self._clients.settle(effect.request, Outcome("fail", effect.reason), node)
+    def _emit(self, node: str, effect: Emit) -> None:
+        self.record(effect.event, self._component, node, **effect.fields)
+
+    def _set_timer(self, node: str, effect: SetTimer) -> None:
+        self._numbers += 1
+        self._timers[node][effect.name] = self._numbers
+        self.at(self.now + effect.after, self._fire, node, effect.name, self._numbers)
+
+    def _cancel_timer(self, node: str, effect: CancelTimer) -> None:
+        self._timers[node].pop(effect.name, None)
+
+    def _persist(self, node: str, effect: Persist) -> None:
+        value = effect.value
+        self.disks[node][effect.key] = json.loads(json.dumps(value)) if self._encode else value
+
+    def _reply(self, node: str, effect: Reply) -> None:
+        self._clients.settle(effect.request, Outcome("ok", effect.result), node)
+
+    def _reject(self, node: str, effect: Reject) -> None:
+        self._clients.settle(effect.request, Outcome("fail", effect.reason), node)
 
     def _refuse(self, node: str, effect: Persist) -> None:
         """Have no room for what was to be kept: the core knows what to do then, or dies of it."""
@@ -251,7 +260,7 @@ class Simulation:
             self._die(node)
             return
         for instead in effect.otherwise:
-            self._do(node, instead)
+            _DO[type(instead)](self, node, instead)
 
     def _die(self, node: str, within: int | None = None) -> None:
         del self._cores[node]
@@ -271,7 +280,8 @@ class Simulation:
 
     # The network
 
-    def _send(self, sender: str, to: str, message: Message) -> None:
+    def _send(self, sender: str, effect: Send) -> None:
+        to, message = effect.to, effect.message
         if to not in self.disks:
             raise ValueError(f"{sender} sends to {to!r}, which is no node of this simulation")
         if self._encode:
@@ -349,3 +359,15 @@ class Simulation:
                 **fields,
             }
         )
+
+
+_DO: Mapping[type[Effect], Callable[[Simulation, str, Any], None]] = {
+    Send: Simulation._send,
+    Emit: Simulation._emit,
+    SetTimer: Simulation._set_timer,
+    CancelTimer: Simulation._cancel_timer,
+    Persist: Simulation._persist,
+    Reply: Simulation._reply,
+    Reject: Simulation._reject,
+}
+"""How an effect is done; by its type, for they are many."""
