@@ -1,8 +1,8 @@
 """Structured events: one JSON object a line. The log, the metric source and the evidence at once.
 
 A component writes them to standard output, which journald keeps. Events of messages (`send`,
-`recv`) are bounded in rate, so that a flood of garbage cannot fill a disk: what is left out is
-counted, and the count is an event itself.
+`recv`) are bounded in rate, and so are complaints that a peer can bring about, for themselves: a
+flood of garbage cannot fill a disk. What is left out is counted, and the count is an event itself.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ import json
 import reprlib
 import secrets
 import sys
+import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TextIO
 
-TRACE_RATE = 2000.0
-"""Message events a second that a process writes in the long run."""
 TRACE_BURST = 10000.0
-"""Message events that it may write at once."""
+"""Message events that a process may write at once."""
+TRACE_RATE = TRACE_BURST / 30
+"""Message events a second that it writes in the long run. Both are what journald takes of a service
+by default (journald.conf(5)): a line costs it some 0.1 ms, more than most messages cost."""
 TRACE_STRETCH = 0.1
 """Part of the burst that must be free again before it writes on, once it had to leave some out: so
 what it writes under load are whole stretches, and not one event here and there."""
@@ -48,11 +50,10 @@ class Events:
         self._fixed = {"pattern": pattern, "component": component, "node": node}
         self._out = sys.stdout if out is None else out
         self._clock = clock
-        self._budget = TRACE_BURST
-        self._filled = clock()
+        self._messages, self._complaints = _Budget(clock()), _Budget(clock())
         self._left_out = 0
-        self._spent = False
         self._only = only
+        self._held = _Held()
         self._run = secrets.token_hex(4)
         self._operations = itertools.count(1)
         self.text = text
@@ -73,11 +74,27 @@ class Events:
 
     def send(self, message_id: str, peer: str, **fields: Any) -> None:
         """Record that a message left for `peer`."""
-        self.bounded("send", id=message_id, peer=peer, **fields)
+        self._write_within(self._messages, "send", {"id": message_id, "peer": peer, **fields})
 
     def recv(self, message_id: str, peer: str, **fields: Any) -> None:
         """Record that a message of `peer` arrived."""
-        self.bounded("recv", id=message_id, peer=peer, **fields)
+        self._write_within(self._messages, "recv", {"id": message_id, "peer": peer, **fields})
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Have what this thread tells meanwhile written at the end, as one, which costs less.
+
+        It is not entered within itself.
+        """
+        if self._held.lines is not None:
+            raise RuntimeError("what is told together is not told together once more")
+        self._held.lines = []
+        try:
+            yield
+        finally:
+            lines, self._held.lines = self._held.lines, None
+            if lines:
+                self._put("".join(lines))
 
     def say(self, line: str) -> None:
         """Tell a person, if one is listening; programs get the events instead."""
@@ -89,19 +106,16 @@ class Events:
 
     def bounded(self, event: str, **fields: Any) -> None:
         """Write an event that a peer can bring about at will: bounded in rate, the rest counted."""
+        self._write_within(self._complaints, event, fields)
+
+    def _write_within(self, budget: _Budget, event: str, fields: Mapping[str, Any]) -> None:
         if not self._wants(event):
             return
         now = self._clock()
-        refill = (now - self._filled) * TRACE_RATE
-        if refill > 0:
-            self._budget = min(TRACE_BURST, self._budget + refill)
-        self._filled = now
-        self._spent = self._budget < max(1.0, TRACE_STRETCH * TRACE_BURST * self._spent)
-        if self._spent:
+        if not budget.allows(now):
             self._left_out += 1
             return
         self._tell_left_out(now)
-        self._budget -= 1
         self._write(event, now, fields)
 
     def _tell_left_out(self, now: float) -> None:
@@ -115,9 +129,41 @@ class Events:
             line = _json({**record, **fields})
         except (TypeError, ValueError, RecursionError):  # a tuple as key, NaN, a circle
             line = _json({**record, **{key: _sayable(value) for key, value in fields.items()}})
-        # One write for a line: threads write at once, and lines must stay whole.
-        self._out.write(f"{line}\n")
+        if self._held.lines is None:
+            self._put(f"{line}\n")
+        else:
+            self._held.lines.append(f"{line}\n")
+
+    def _put(self, lines: str) -> None:
+        """Write whole lines at once: other threads write, too."""
+        self._out.write(lines)
         self._out.flush()
+
+
+class _Budget:
+    """How many events of some kind may be written: those of messages do not use up the others'."""
+
+    def __init__(self, now: float) -> None:
+        self._free = TRACE_BURST
+        self._filled = now
+        self._spent = False
+
+    def allows(self, now: float) -> bool:
+        """Take one, if there is one."""
+        refill = (now - self._filled) * TRACE_RATE
+        if refill > 0:
+            self._free = min(TRACE_BURST, self._free + refill)
+        self._filled = now
+        self._spent = self._free < max(1.0, TRACE_STRETCH * TRACE_BURST * self._spent)
+        if not self._spent:
+            self._free -= 1
+        return not self._spent
+
+
+class _Held(threading.local):
+    """What a thread tells together, if it does."""
+
+    lines: list[str] | None = None
 
 
 # One for all: json.dumps makes another for each record.

@@ -13,6 +13,7 @@ import secrets
 import traceback
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -94,33 +95,44 @@ class Shell:
     def feed(self, happen: Callable[[float], Iterable[Effect]]) -> None:
         """Let the core answer to what happened, and do all that it says before anything else.
 
-        A core that raises, or a disk that does not say what it did, ends the process: what is on
-        the disk is what the next one begins with.
+        What is told of it is told at once, and before anybody else hears of it. A core that raises,
+        or a disk that does not say what it did, ends the process: what is on the disk is what the
+        next one begins with.
         """
         try:
-            for effect in happen(self._loop.time()):
-                self._do(effect)
+            with self._events.together():
+                acts = [self._told(effect) for effect in happen(self._loop.time())]
+            for act in acts:
+                act()
         except Exception:
             self._die()
 
-    def _do(self, effect: Effect) -> None:
+    def _told(self, effect: Effect) -> Callable[[], object]:
+        """Tell of what a core asks for; give what does it."""
         match effect:
             case Send(to, message):
-                self._send(to, message)
+                message_id = f"{self._name}:{next(self._numbers)}"
+                self._events.send(message_id, to, **_shown(message))
+                frame = self._encoder.encode(message_id, message)
+                return partial(self._transport.send, to, frame)
             case Write():
-                if self._delay:
-                    self._timers["write"] = self._loop.call_later(self._delay, self._write, effect)
-                else:
-                    self._write(effect)
+                return partial(self._write_later if self._delay else self._write, effect)
             case Reply() | Reject():
-                self._settle(effect)
+                return partial(self._settle, effect)
             case Emit(event, fields):
                 emit = self._events.bounded if event in _BOUNDED else self._events.emit
                 emit(event, **fields)
+                return _nothing
             case SetTimer(name, after):
-                self._timers[name] = self._loop.call_later(after, self._fire, name)
+                return partial(self._set_timer, name, after)
             case _:
                 raise TypeError(f"no core of the log asks for {effect}")
+
+    def _set_timer(self, name: str, after: float) -> None:
+        self._timers[name] = self._loop.call_later(after, self._fire, name)
+
+    def _write_later(self, effect: Write) -> None:
+        self._timers["write"] = self._loop.call_later(self._delay, self._write, effect)
 
     def _write(self, effect: Write) -> None:
         write = self._disk.submit(self._log.append, effect.entries, effect.log)
@@ -144,23 +156,26 @@ class Shell:
     def _fire(self, name: str) -> None:
         self.feed(lambda now: self._core.timer(now, name))
 
-    def _send(self, to: str, message: Message) -> None:
-        message_id = f"{self._name}:{next(self._numbers)}"
-        self._events.send(message_id, to, **_shown(message))
-        self._transport.send(to, self._encoder.encode(message_id, message))
-
     def _arrive(self, sender: str, frame: bytes) -> None:
         try:
             message_id, message = read(frame)
         except Malformed as error:
             self._events.bounded("malformed", peer=sender, error=str(error), bytes=len(frame))
             return
-        self._events.recv(message_id, sender, **_shown(message))
-        self.feed(lambda now: self._core.receive(now, sender, message))
+
+        def receive(now: float) -> Iterable[Effect]:
+            self._events.recv(message_id, sender, **_shown(message))
+            return self._core.receive(now, sender, message)
+
+        self.feed(receive)
 
     def _die(self) -> None:
         self._events.emit("core_failed", error=traceback.format_exc())
         os._exit(_EX_SOFTWARE)
+
+
+def _nothing() -> None:
+    """Do nothing: it was told, and that was all."""
 
 
 def _shown(message: Message) -> dict[str, Any]:

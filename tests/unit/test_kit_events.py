@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import sys
@@ -78,6 +79,43 @@ def test_what_is_left_out_stands_where_it_was_left_out() -> None:
         ("important", None),
         ("also", None),
     ]
+
+
+def test_what_is_told_together_is_written_as_one_and_others_do_not_wait_for_it() -> None:
+    out = Pieces()
+    events = kit.Events("pattern", "server", "n1", out=out)
+    with events.together():
+        events.emit("one")
+        events.recv("m1", "n2")
+        other = threading.Thread(target=events.emit, args=("other",))
+        other.start()
+        other.join()
+        events.send("m2", "n2")
+    events.emit("after")
+    told = [[json.loads(line)["event"] for line in piece.splitlines()] for piece in out.pieces]
+    assert told == [["other"], ["one", "recv", "send"], ["after"]]
+    with pytest.raises(RuntimeError), events.together(), events.together():
+        pass
+
+
+def test_messages_do_not_use_up_what_complaints_may_say() -> None:
+    record = Record(clock=lambda: 0.0)
+    for number in range(int(kit.TRACE_BURST) + 3):
+        record.events.recv(str(number), "n2")
+    record.events.bounded("malformed", peer="n2")
+    assert [e["event"] for e in record.seen()[-2:]] == ["left_out", "malformed"]
+
+
+class Pieces(io.StringIO):
+    """Keeps what is written, write by write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: list[str] = []
+
+    def write(self, piece: str) -> int:
+        self.pieces.append(piece)
+        return len(piece)
 
 
 class Stubborn:

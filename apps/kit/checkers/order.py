@@ -34,6 +34,7 @@ def total_order(
     cycle = _cycle(nodes)
     if not cycle:
         return Finding(True, f"{count} deliveries on {len(nodes)} nodes, in one order")
+    cycle = _two_that_differ(nodes) or cycle
     who = ", ".join(str(node) for node, _, _ in cycle)
     wanted = {(node, message) for node, *two in cycle for message in two}
     shown = tuple(
@@ -179,6 +180,17 @@ def _cycle(nodes: Deliveries) -> list[tuple[Hashable, Hashable, Hashable]]:
     circles = [_circle_through(message, after) for message in rest[:100]]
     shortest = min((circle for circle in circles if circle), key=len, default=[])
     return _joined(shortest)
+
+
+def _two_that_differ(nodes: Deliveries) -> list[tuple[Hashable, Hashable, Hashable]]:
+    """Give two messages that two nodes have in other orders, as `_cycle` does; empty if none do."""
+    places = {node: {m: place for place, m in enumerate(found)} for node, found in nodes.items()}
+    for a, b in itertools.combinations(nodes, 2):
+        theirs = places[b]
+        for one, two in itertools.pairwise(m for m in nodes[a] if m in theirs):
+            if theirs[one] > theirs[two]:
+                return [(a, one, two), (b, two, one)]
+    return []
 
 
 def _circle_through(
