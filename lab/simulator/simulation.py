@@ -70,9 +70,8 @@ class Simulation:
     ) -> None:
         """Start every node at time 0. `wires` are the ways that differ from `wire`.
 
-        `encode` sends every message, and all that is persisted, through JSON, as networks and disks
-        do: a core that shares an object with another, or changes one that it gave away, or gives
-        what JSON cannot carry, is found out. It costs half of the speed.
+        `encode` sends every message through JSON, as a network does: a core that shares an object
+        with another, or sends what JSON cannot carry, is found out. It costs half of the speed.
         """
         self.nodes = tuple(nodes)
         self.rng = random.Random(seed)
@@ -245,8 +244,7 @@ class Simulation:
         self._timers[node].pop(effect.name, None)
 
     def _persist(self, node: str, effect: Persist) -> None:
-        value = effect.value
-        self.disks[node][effect.key] = json.loads(json.dumps(value)) if self._encode else value
+        self.disks[node][effect.key] = json.loads(json.dumps(effect.value))
 
     def _reply(self, node: str, effect: Reply) -> None:
         self._clients.settle(effect.request, Outcome("ok", effect.result), node)

@@ -30,7 +30,7 @@ from lab.simulator.simulation import Simulation
 
 SCHEDULES = int(os.environ.get("PAXOS_SCHEDULES", "1000"))
 ENCODED = 50
-"""In one schedule of so many, messages and disks are JSON: it finds what is shared, and is slow."""
+"""In one schedule of so many, messages are JSON: that finds what is shared, and is slow."""
 TROUBLE = 2.0
 """Virtual seconds of faults and proposals."""
 CALM = 12.0

@@ -80,7 +80,7 @@ def judged(
     lost, duplicated = figures.get("lost", 0), figures.get("duplicated", 0)
     word, why = _word(verdicts, availability, noticed=bool(lost or duplicated))
     if word in {"degraded", "holds"} and not befell(history, seconds):
-        word, why = "unknown", "the fault took when the workload was over: --seconds longer"
+        word, why = "unknown", "the fault took when the workload was over: the machine is busy"
     return replace(
         cell, word=word, why=why, availability=availability, lost=lost, duplicated=duplicated
     )
