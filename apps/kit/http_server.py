@@ -17,11 +17,13 @@ from typing import Any, Self
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
+from multidict import istr
 
 from apps.kit.address import Address
 from apps.kit.events import Events
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_NAMED = istr("X-Request-ID")
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 
@@ -33,8 +35,9 @@ class Bounds:
     """At once; one more is cut off."""
     idle: float = 20.0
     """Seconds without a new request after which a connection is cut."""
-    answer: float = 10.0
-    """Seconds that an answer may take, its request's body included."""
+    answer: float | None = 10.0
+    """Seconds that an answer may take, its request's body included. None: the handlers see to it
+    themselves, and `idle` cuts off whoever does not send a body."""
     body: int = 1 << 20
     """Bytes of a request's body."""
 
@@ -64,7 +67,7 @@ class HttpServer:
         self._listen = listen
         self._bounds = bounds
         self._application = web.Application(
-            middlewares=[_traced(events), _answered(bounds, problem_of)],
+            middlewares=[_served(events, bounds, problem_of)],
             client_max_size=bounds.body,
         )
         self._application.add_routes(routes)
@@ -106,12 +109,13 @@ class HttpServer:
 class _Connection(RequestHandler):
     """A connection of aiohttp's that is one of so many at most, and is cut when nothing happens."""
 
-    __slots__ = ("_bounds", "_expiry", "_others")
+    __slots__ = ("_bounds", "_expiry", "_others", "_since", "peer")
 
     def __init__(self, server: web.Server, others: set[_Connection], bounds: Bounds) -> None:
         self._others = others
         self._bounds = bounds
         self._expiry: asyncio.TimerHandle | None = None
+        self.peer = ""
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
@@ -121,11 +125,13 @@ class _Connection(RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self.peer = str(Address(*transport.get_extra_info("peername")[:2]))
         if len(self._others) >= self._bounds.connections:
             self.cut()
             return
         self._others.add(self)
         self.begin()
+        self._look_at_the_clock()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._others.discard(self)
@@ -134,10 +140,17 @@ class _Connection(RequestHandler):
         super().connection_lost(exc)
 
     def begin(self) -> None:
-        """Take note that a request has begun."""
-        if self._expiry is not None:
-            self._expiry.cancel()
-        self._expiry = asyncio.get_running_loop().call_later(self._bounds.idle, self.cut)
+        """Take note that a request has begun; to set a timer for each would cost more."""
+        self._since = asyncio.get_running_loop().time()
+
+    def _look_at_the_clock(self) -> None:
+        """Cut the connection if nothing has begun for long; else look again when that may be."""
+        loop = asyncio.get_running_loop()
+        left = self._since + self._bounds.idle - loop.time()
+        if left > 0:
+            self._expiry = loop.call_later(left, self._look_at_the_clock)
+        else:
+            self.cut()
 
     def cut(self) -> None:
         """End the connection at once."""
@@ -145,34 +158,11 @@ class _Connection(RequestHandler):
             self.transport.abort()
 
 
-def _traced(events: Events) -> Any:
-    @web.middleware
-    async def traced(request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Record the request and its answer."""
-        given = request.headers.get("X-Request-ID", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else events.operation()
-        peer = (
-            str(Address(*request.transport.get_extra_info("peername")[:2]))
-            if (request.transport)
-            else ""
-        )
-        began = time.perf_counter()
-        events.recv(request_id, peer, method=request.method, path=request.raw_path[:200])
-        response = await handler(request)
-        response.headers["X-Request-ID"] = request_id
-        took = round((time.perf_counter() - began) * 1e3, 3)
-        events.send(f"{request_id}/answer", peer, status=response.status, ms=took)
-        return response
-
-    return traced
-
-
-def _answered(bounds: Bounds, problem_of: Callable[[Exception], Problem | None]) -> Any:
-    @web.middleware
-    async def answered(request: web.Request, handler: Handler) -> web.StreamResponse:
+def _served(
+    events: Events, bounds: Bounds, problem_of: Callable[[Exception], Problem | None]
+) -> Any:
+    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer in time; an error is a problem document."""
-        if isinstance(request.protocol, _Connection):
-            request.protocol.begin()
         try:
             async with asyncio.timeout(bounds.answer):
                 return await handler(request)
@@ -180,14 +170,32 @@ def _answered(bounds: Bounds, problem_of: Callable[[Exception], Problem | None])
             allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
             return _problem(error.status, error.reason, allow)
         except TimeoutError:
-            return _problem(503, f"no answer within {bounds.answer:g} s", {"Retry-After": "1"})
+            said = f"within {bounds.answer:g} s" if bounds.answer else "in time"
+            return _problem(503, f"no answer {said}", {"Retry-After": "1"})
         except Exception as error:
             problem = error if isinstance(error, Problem) else problem_of(error)
             if problem is None:
                 raise
             return _problem(problem.status, str(problem), problem.headers)
 
-    return answered
+    @web.middleware
+    async def served(request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Record the request and its answer."""
+        connection = request.protocol
+        assert isinstance(connection, _Connection)  # noqa: S101  the server makes no others
+        connection.begin()
+        given = request.headers.get(_NAMED)
+        named = given is not None and _REQUEST_ID.fullmatch(given)
+        request_id = given if named else events.operation()
+        began = time.perf_counter()
+        events.recv(request_id, connection.peer, method=request.method, path=request.raw_path[:200])
+        response = await answer(request, handler)
+        response.headers[_NAMED] = request_id
+        took = round((time.perf_counter() - began) * 1e3, 3)
+        events.send(f"{request_id}/answer", connection.peer, status=response.status, ms=took)
+        return response
+
+    return served
 
 
 def _problem(status: int, detail: str, headers: dict[str, str]) -> web.Response:

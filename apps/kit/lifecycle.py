@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -62,6 +63,7 @@ async def _serve(events: Events, serving: AbstractAsyncContextManager[Any]) -> N
             await stack.enter_async_context(serving)
         except OSError as error:
             raise CannotServe(f"cannot serve: {error}") from error
+        gc.freeze()  # what was loaded until now stays, and need not be searched for garbage
         events.emit("ready", pid=os.getpid())
         notify("READY=1")
         watchdog = asyncio.create_task(_feed_watchdog())

@@ -18,7 +18,6 @@ from apps.kit.address import Address
 from apps.kit.events import Events
 from apps.kit.framing import FrameError, LengthPrefixed
 from apps.kit.retry import Backoff
-from apps.kit.tcp import FrameStream
 from apps.kit.udp import UdpEndpoint
 
 Receive = Callable[[str, bytes], None]
@@ -142,14 +141,12 @@ class TcpTransport:
         self._speaking: dict[str, asyncio.StreamWriter] = {}
         """By peer, what was dialled and is open."""
         self._dialling: list[asyncio.Task[None]] = []
-        self._hearing: dict[asyncio.Task[None], str] = {}
-        """Connections that came, and who speaks on them; "" before that is known."""
+        self._hearing: set[_Hearing] = set()
 
     async def open(self, receive: Receive) -> None:
         """See `Transport.open`."""
-        self._receive = receive
-        self._server = await asyncio.start_server(
-            self._accept,
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: _Hearing(self._peers, receive, self._hearing, self._events),
             *self._listen,
             ssl=self._tls,
             ssl_handshake_timeout=PATIENCE if self._tls else None,
@@ -173,40 +170,11 @@ class TcpTransport:
     async def close(self) -> None:
         """See `Transport.close`."""
         self._server.close()
-        tasks = [*self._dialling, *self._hearing]
-        for task in tasks:
+        for connection in self._hearing.copy():
+            connection.cut()
+        for task in self._dialling:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101  asyncio.start_server runs this in a task
-        here = str((writer.get_extra_info("peername") or ["nobody"])[0])
-        if list(self._hearing.values()).count("") >= _NAMELESS:
-            writer.transport.abort()
-            return
-        self._hearing[task] = ""
-        try:
-            await self._hear(task, here, FrameStream(reader, LengthPrefixed(), PATIENCE))
-        except (FrameError, OSError) as error:
-            self._events.bounded("peer_error", peer=self._hearing[task] or here, error=str(error))
-        except asyncio.CancelledError:
-            pass  # the peer dialled anew, or this node stops
-        finally:
-            del self._hearing[task]
-            writer.transport.abort()
-
-    async def _hear(self, task: asyncio.Task[None], here: str, frames: FrameStream) -> None:
-        name = (await anext(frames, b"")).decode(errors="replace")
-        if name not in self._peers.names_at(here):
-            self._events.bounded("stranger", peer=here, error=f"calls itself {name[:50]!r}")
-            return
-        for other in [task for task, whose in self._hearing.items() if whose == name]:
-            other.cancel()
-        self._hearing[task] = name
-        frames.idle = IDLE
-        async for frame in frames:
-            self._receive(name, frame)
+        await asyncio.gather(*self._dialling, return_exceptions=True)
 
     async def _dial(self, peer: str) -> None:
         """Keep a connection to a peer; what was said on one that breaks is lost."""
@@ -249,6 +217,92 @@ class TcpTransport:
             writer.write(await queue.get())
             async with asyncio.timeout(PATIENCE):
                 await writer.drain()
+
+
+class _Hearing(asyncio.Protocol):
+    """A connection that a peer dialled: the first frame is its name, the others are messages."""
+
+    def __init__(
+        self, peers: Peers, receive: Receive, others: set[_Hearing], events: Events
+    ) -> None:
+        """`others` are the connections that are open, this one too while it is."""
+        self.name = ""
+        """Who speaks; "" before that is known."""
+        self._peers = peers
+        self._receive = receive
+        self._others = others
+        self._events = events
+        self._framing = LengthPrefixed()
+        self._loop = asyncio.get_running_loop()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio.BaseProtocol."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101  it is a stream
+        self._transport = transport
+        self._here = str((transport.get_extra_info("peername") or ["nobody"])[0])
+        self._since = self._loop.time()
+        self._timer = self._loop.call_later(PATIENCE, self._look_at_the_clock)
+        nameless = sum(not connection.name for connection in self._others)
+        self._others.add(self)
+        if nameless >= _NAMELESS:
+            self.cut()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came; see asyncio.Protocol."""
+        try:
+            frames = self._framing.feed(data)
+        except FrameError as error:
+            self._complain("peer_error", str(error))
+            return
+        if frames:
+            self._since = self._loop.time()
+        for frame in frames:
+            if self._transport.is_closing():
+                return
+            if self.name:
+                self._receive(self.name, frame)
+            else:
+                self._meet(frame.decode(errors="replace"))
+
+    def eof_received(self) -> None:
+        """See asyncio.Protocol."""
+        try:
+            self._framing.end()
+        except FrameError as error:
+            self._complain("peer_error", str(error))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio.BaseProtocol."""
+        self._timer.cancel()
+        self._others.discard(self)
+        if exc is not None:
+            self._complain("peer_error", str(exc))
+
+    def cut(self) -> None:
+        """End the connection at once."""
+        self._transport.abort()
+
+    def _meet(self, name: str) -> None:
+        if name not in self._peers.names_at(self._here):
+            self._complain("stranger", f"calls itself {name[:50]!r}")
+            return
+        for other in self._others:
+            if other.name == name:
+                other.cut()
+        self.name = name
+
+    def _look_at_the_clock(self) -> None:
+        """Cut a peer off that has said nothing for long; else look again when it may have."""
+        patience = IDLE if self.name else PATIENCE
+        left = self._since + patience - self._loop.time()
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._look_at_the_clock)
+        else:
+            self._complain("peer_error", f"idle: no whole frame for {patience:g} s")
+
+    def _complain(self, event: str, error: str) -> None:
+        self._events.bounded(event, peer=self.name or self._here, error=error)
+        self.cut()
 
 
 def _resolve(name: str, host: str) -> str:

@@ -83,7 +83,7 @@ def master(
             TcpTransport(events.node, here, dict(secondaries), events),
             stage=STAGES[stage],
             events=events,
-            bounds=Bounds(connections, answer=patience + 5.0),
+            bounds=Bounds(connections, idle=patience + 10.0, answer=None),
             patience=patience,
         )
         run_service(events, server)

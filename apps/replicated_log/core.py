@@ -87,7 +87,7 @@ class Master:
         self._recent: tuple[int, tuple[Entry, ...]] = (self._durable, ())
         """The last write, which the secondaries are sent from memory."""
         self._waiting: dict[int, list[tuple[int, int, str]]] = {}
-        """By write concern, a heap of requests by their offsets."""
+        """By write concern, a heap of requests by their offsets; some may be forgotten already."""
         self._answers: dict[str, int] = {}
         """Requests that wait, and their offsets."""
         self._numbers = itertools.count()
@@ -129,13 +129,7 @@ class Master:
 
     def forget(self, request: str) -> None:
         """Wait no longer to answer a request; what it asked for goes on."""
-        if self._answers.pop(request, None) is None:
-            return
-        for heap in self._waiting.values():
-            kept = [waiting for waiting in heap if waiting[2] != request]
-            if len(kept) < len(heap):
-                heap[:] = kept
-                heapq.heapify(heap)
+        self._answers.pop(request, None)
 
     def written(self, now: float) -> list[Effect]:
         """Take note that what was to be written is on the disk."""
@@ -192,6 +186,7 @@ class Master:
     def timer(self, now: float, name: str) -> list[Effect]:
         """Send heartbeats, and again what was not acknowledged."""
         del name
+        self._tidy()
         self._look_around(now)
         return self._finish()
 
@@ -228,8 +223,16 @@ class Master:
             safe = min([self._durable, *lengths[: w - 1]])
             while heap and heap[0][0] < safe:
                 offset, _, request = heapq.heappop(heap)
-                del self._answers[request]
-                self._effects.append(Reply(request, {"offset": offset, "w": w}))
+                if self._answers.get(request) == offset:
+                    del self._answers[request]
+                    self._effects.append(Reply(request, {"offset": offset, "w": w}))
+
+    def _tidy(self) -> None:
+        """Keep no more of what was forgotten than of what waits."""
+        if sum(map(len, self._waiting.values())) > 2 * len(self._answers):
+            for heap in self._waiting.values():
+                heap[:] = [waiting for waiting in heap if waiting[2] in self._answers]
+                heapq.heapify(heap)
 
     # Replicating
 

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from aiohttp import web
 
@@ -35,6 +35,13 @@ REFUSALS = {
 """What the core's refusals say: the message is not in the log, for certain."""
 
 
+class _Waiting(NamedTuple):
+    """A request that waits for its disks."""
+
+    since: float
+    answer: asyncio.Future[Reply | Reject]
+
+
 class MasterServer:
     """An async context manager that serves the log while it is entered."""
 
@@ -56,7 +63,7 @@ class MasterServer:
         self._events = events
         self._log = log
         self._patience = patience
-        self._waiting: dict[str, asyncio.Future[Reply | Reject]] = {}
+        self._waiting: dict[str, _Waiting] = {}
         self._numbers = itertools.count(1)
         self._shell = Shell(core, log, transport, events, settle=self._settle)
         routes = [*Pages(log, self._health).routes, web.post("/messages", self._append)]
@@ -64,6 +71,9 @@ class MasterServer:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
+            self._loop = asyncio.get_running_loop()
+            self._give_up()
+            stack.callback(lambda: self._clock.cancel())
             await stack.enter_async_context(self._shell)
             await stack.enter_async_context(self._server)
             self._opened = stack.pop_all()
@@ -86,12 +96,11 @@ class MasterServer:
         """Append a message; 201 once it is on as many disks as were asked for."""
         wanted = asked(await json_body(http), self._core.nodes, self._stage)
         request = f"r{next(self._numbers)}"
-        answered = asyncio.get_running_loop().create_future()
-        self._waiting[request] = answered
+        waiting = _Waiting(self._loop.time(), self._loop.create_future())
+        self._waiting[request] = waiting
         try:
             self._shell.feed(lambda now: self._core.request(now, request, wanted))
-            async with asyncio.timeout(self._patience):
-                answer = await answered
+            answer = await waiting.answer
         except TimeoutError:
             raise Problem(
                 504,
@@ -108,8 +117,19 @@ class MasterServer:
 
     def _settle(self, answer: Reply | Reject) -> None:
         waiting = self._waiting.get(answer.request)
-        if waiting is not None and not waiting.done():
-            waiting.set_result(answer)
+        if waiting is not None and not waiting.answer.done():
+            waiting.answer.set_result(answer)
+
+    def _give_up(self) -> None:
+        """Answer those that have waited for long. One timer for all costs less than one for each.
+
+        They are in the order in which they came.
+        """
+        late = self._loop.time() - self._patience
+        for waiting in itertools.takewhile(lambda w: w.since <= late, self._waiting.values()):
+            if not waiting.answer.done():
+                waiting.answer.set_exception(TimeoutError())
+        self._clock = self._loop.call_later(self._patience / 10, self._give_up)
 
     def _health(self) -> dict[str, Any]:
         secondaries = {

@@ -231,7 +231,7 @@ def test_who_dials_anew_has_left_the_old_connection() -> None:
         at = places("a", "b")
         hello = FRAMING.encode(b"b")
         async with End("tcp", "a", at) as a, dialled(at["a"], hello) as first:
-            await until(lambda: "b" in a.transport._hearing.values())  # type: ignore[attr-defined]
+            await until(lambda: [c.name for c in a.transport._hearing] == ["b"])  # type: ignore[attr-defined]
             async with dialled(at["a"], hello + FRAMING.encode(b"anew")) as second:
                 assert await first.read() == b""
                 await until(lambda: a.got == [("b", b"anew")])
