@@ -1,7 +1,12 @@
-"""A core of the log, live: its messages over TCP, its writes by a thread that waits for the disk.
+"""A core of the log, live: its messages over TCP, its writes while the loop goes on.
 
 `apps.kit.node` runs cores whose disk answers at once, and speaks JSON. Here a write takes as long
-as the disk does while the loop goes on, and entries cross the network as they lie on the disk.
+as the disk does, and entries cross the network as they lie on the disk.
+
+A write waits for the disk in a thread, and meanwhile the loop serves others, whose entries gather
+for the next write. If there are no others, that gains nothing, and to wake the thread and be woken
+by it takes longer than a quick disk's sync. So a write of one entry is done in the loop, unless the
+write before it took long.
 """
 
 from __future__ import annotations
@@ -10,6 +15,7 @@ import asyncio
 import itertools
 import os
 import secrets
+import time
 import traceback
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,6 +32,8 @@ from apps.replicated_log.storage import LogFile
 from apps.replicated_log.wire import Encoder, Malformed, read
 
 _EX_SOFTWARE = 70
+_QUICK = 0.002
+"""Seconds of a write of which others take no notice."""
 _BOUNDED = {"stored", "gap", "foreign", "malformed", "disk_full"}
 """Events that a peer or a client can bring about at will."""
 
@@ -74,6 +82,8 @@ class Shell:
         self._name = f"{events.node}.{secrets.token_hex(3)}"
         self._numbers = itertools.count(1)
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="disk")
+        self._quick = False
+        """Whether the last write was."""
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -135,15 +145,31 @@ class Shell:
         self._timers["write"] = self._loop.call_later(self._delay, self._write, effect)
 
     def _write(self, effect: Write) -> None:
-        write = self._disk.submit(self._log.append, effect.entries, effect.log)
-        write.add_done_callback(self._written)
+        if self._quick and len(effect.entries) == 1:
+            self._loop.call_soon(self._write_here, effect)  # after what else is to be done now
+        else:
+            self._disk.submit(self._append, effect).add_done_callback(self._written)
 
-    def _written(self, write: Future[None]) -> None:
+    def _write_here(self, effect: Write) -> None:
+        self._after(self._append(effect))
+
+    def _append(self, write: Write) -> Exception | None:
+        """Have this on the disk; give what went wrong."""
+        began = time.perf_counter()
+        try:
+            self._log.append(write.entries, write.log)
+        except Exception as error:
+            return error
+        finally:
+            self._quick = time.perf_counter() - began < _QUICK
+        return None
+
+    def _written(self, write: Future[Exception | None]) -> None:
         """Tell the loop what became of a write; called in the disk's thread."""
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._after, write.exception())
+            self._loop.call_soon_threadsafe(self._after, write.result())
 
-    def _after(self, error: BaseException | None) -> None:
+    def _after(self, error: Exception | None) -> None:
         if error is None:
             self.feed(self._core.written)
         elif isinstance(error, NoRoom):

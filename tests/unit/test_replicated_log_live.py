@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import io
 import random
-from collections.abc import AsyncIterator
+import threading
+import time
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -22,6 +24,7 @@ from apps.kit.transport import TcpTransport
 from apps.replicated_log.client import Log
 from apps.replicated_log.clients import ClientTable
 from apps.replicated_log.core import Master
+from apps.replicated_log.entries import Entry
 from apps.replicated_log.follower import Follower
 from apps.replicated_log.master import MasterServer
 from apps.replicated_log.secondary import SecondaryServer
@@ -176,6 +179,38 @@ def test_who_waits_for_a_slow_secondary_is_who_asked_for_all(nodes: Nodes) -> No
             await nodes.takes_messages()
             assert (await nodes.ask("m", body={"message": "three", "w": "all"}))[0] == 201
             assert (await nodes.ask("b"))[1]["messages"] == ["one", "two", "three"]
+
+    run(main())
+
+
+def test_while_a_slow_disk_writes_the_node_answers(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A single entry is written in the loop, but not where the write before it took long."""
+    disk = threading.Event()
+    disk.set()
+    append = LogFile.append
+
+    def slowly(log: LogFile, entries: Sequence[Entry], identity: str) -> None:
+        time.sleep(0.01 if entries else 0)
+        assert disk.wait(PATIENCE)
+        append(log, entries, identity)
+
+    async def main() -> None:
+        async with nodes.running():
+            await nodes.takes_messages()
+            await nodes.ask("m", body={"message": "quick", "w": "all"})
+            monkeypatch.setattr(LogFile, "append", slowly)
+            await nodes.ask("m", body={"message": "slow", "w": "all"})
+            disk.clear()
+            one = asyncio.create_task(nodes.ask("m", body={"message": "one", "w": "all"}))
+            for _ in range(3):
+                for name in NODES:
+                    assert (await nodes.ask(name))[1]["total"] == 2
+            assert not one.done()
+            disk.set()
+            assert (await one)[0] == 201
+            assert await nodes.have_all() == ["quick", "slow", "one"]
 
     run(main())
 
