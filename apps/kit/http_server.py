@@ -184,9 +184,8 @@ def _served(
         connection = request.protocol
         assert isinstance(connection, _Connection)  # noqa: S101  the server makes no others
         connection.begin()
-        given = request.headers.get(_NAMED)
-        named = given is not None and _REQUEST_ID.fullmatch(given)
-        request_id = given if named else events.operation()
+        given = request.headers.get(_NAMED, "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else events.operation()
         began = time.perf_counter()
         events.recv(request_id, connection.peer, method=request.method, path=request.raw_path[:200])
         response = await answer(request, handler)

@@ -26,7 +26,8 @@ What it does not give: if the master is away, nothing is written; nobody takes i
 that loses what it had synced breaks the rule. It is found out where a secondary has more than the
 master: then nothing is written any more, until a person has looked.
 
-Batches: while one write is synced, what comes gathers, and is one write next ("group commit").
+Batches: while one write is synced, what comes gathers, and is one write next ("group commit"). The
+first of many that come at once waits for the others, for no time but that of taking them.
 Each secondary is sent batches in a pipeline, `Pace.pipeline` of them before the first is answered.
 """
 
@@ -86,6 +87,8 @@ class Master:
         """The requests that are not on the disk yet."""
         self._recent: tuple[int, tuple[Entry, ...]] = (self._durable, ())
         """The last write, which the secondaries are sent from memory."""
+        self._soon = False
+        """Whether the next write was asked for."""
         self._waiting: dict[int, list[tuple[int, int, str]]] = {}
         """By write concern, a heap of requests by their offsets; some may be forgotten already."""
         self._answers: dict[str, int] = {}
@@ -123,7 +126,7 @@ class Master:
         self._answers[request] = offset
         heap = self._waiting.setdefault(w, [])
         heapq.heappush(heap, (offset, next(self._numbers), request))
-        self._write_next()
+        self._write_soon()
         self._acknowledge()
         return self._finish()
 
@@ -141,7 +144,7 @@ class Master:
         self._durable += len(entries)
         self._writing = ()
         self._effects.append(Emit("stored", {"first": first, "length": self._durable}))
-        self._write_next()
+        self._write_soon()
         for secondary in self.secondaries.values():
             self._pump(now, secondary)
         self._acknowledge()
@@ -184,10 +187,13 @@ class Master:
         return self._finish()
 
     def timer(self, now: float, name: str) -> list[Effect]:
-        """Send heartbeats, and again what was not acknowledged."""
-        del name
-        self._tidy()
-        self._look_around(now)
+        """Write what has gathered; or send heartbeats, and again what was not acknowledged."""
+        if name == "write":
+            self._soon = False
+            self._write_next()
+        else:
+            self._tidy()
+            self._look_around(now)
         return self._finish()
 
     # Writing
@@ -205,6 +211,12 @@ class Master:
             return None
         under_way = self._unwritten.find(entry)
         return self._clients.find(entry) if under_way is None else under_way
+
+    def _write_soon(self) -> None:
+        """Have a write begin once all that has come by now was taken: it gathers for this one."""
+        if self._gathered and not self._writing and not self._soon:
+            self._soon = True
+            self._effects.append(SetTimer("write", 0.0))
 
     def _write_next(self) -> None:
         if self._writing or not self._gathered:

@@ -1,8 +1,8 @@
 """What the log's cores need besides `apps.kit.effects`: a disk that takes its time, and says when.
 
 `Persist` is done before the next effect is. A log cannot wait so: while one write is synced, the
-next one gathers. So a core asks for a `Write`, one at a time, and is told later what became of it:
-by `written`, or by `refused` if the disk had no room, and then nothing was changed.
+next one gathers. So a core asks for a `Write`, one at a time and last of all, and is told what
+became of it: by `written`, or by `refused` if the disk had no room, and then nothing was changed.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from apps.kit.address import Address
 from apps.kit.effects import Reject, Reply
 from apps.kit.events import Events
 from apps.kit.http_server import Bounds, HttpServer, Problem
+from apps.kit.lifecycle import running
 from apps.kit.transport import Transport
 from apps.replicated_log.api import Pages, json_body
 from apps.replicated_log.core import Master
@@ -72,8 +73,7 @@ class MasterServer:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             self._loop = asyncio.get_running_loop()
-            self._give_up()
-            stack.callback(lambda: self._clock.cancel())
+            await stack.enter_async_context(running(self._give_up()))
             await stack.enter_async_context(self._shell)
             await stack.enter_async_context(self._server)
             self._opened = stack.pop_all()
@@ -120,16 +120,19 @@ class MasterServer:
         if waiting is not None and not waiting.answer.done():
             waiting.answer.set_result(answer)
 
-    def _give_up(self) -> None:
-        """Answer those that have waited for long. One timer for all costs less than one for each.
+    async def _give_up(self) -> None:
+        """Answer those that have waited for long. One clock for all costs less than one for each.
 
         They are in the order in which they came.
         """
-        late = self._loop.time() - self._patience
-        for waiting in itertools.takewhile(lambda w: w.since <= late, self._waiting.values()):
-            if not waiting.answer.done():
-                waiting.answer.set_exception(TimeoutError())
-        self._clock = self._loop.call_later(self._patience / 10, self._give_up)
+        while True:
+            late = self._loop.time() - self._patience
+            for waiting in self._waiting.values():
+                if waiting.since > late:
+                    break
+                if not waiting.answer.done():
+                    waiting.answer.set_exception(TimeoutError())
+            await asyncio.sleep(self._patience / 10)
 
     def _health(self) -> dict[str, Any]:
         secondaries = {

@@ -142,16 +142,13 @@ class Shell:
         self._timers[name] = self._loop.call_later(after, self._fire, name)
 
     def _write_later(self, effect: Write) -> None:
-        self._timers["write"] = self._loop.call_later(self._delay, self._write, effect)
+        self._timers["disk"] = self._loop.call_later(self._delay, self._write, effect)
 
     def _write(self, effect: Write) -> None:
         if self._quick and len(effect.entries) == 1:
-            self._loop.call_soon(self._write_here, effect)  # after what else is to be done now
+            self._after(self._append(effect))
         else:
             self._disk.submit(self._append, effect).add_done_callback(self._written)
-
-    def _write_here(self, effect: Write) -> None:
-        self._after(self._append(effect))
 
     def _append(self, write: Write) -> Exception | None:
         """Have this on the disk; give what went wrong."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from apps.kit.effects import Reject, Reply, Send
+from apps.kit.effects import Reject, Reply, Send, SetTimer
 from apps.replicated_log.claims import every_message_once, on_enough_disks, rejected, stale_read
 from apps.replicated_log.clients import ClientTable, Outdated
 from apps.replicated_log.core import Master
@@ -59,11 +59,16 @@ class Wired:
     def append(self, message: str, **fields: Any) -> list[Effect]:
         self.count += 1
         wanted = asked({"message": message, **fields}, 3, self.stage)
-        return self.core.request(0.0, f"r{self.count}", wanted)
+        return self.taken(self.core.request(0.0, f"r{self.count}", wanted))
+
+    def taken(self, effects: list[Effect]) -> list[Effect]:
+        """Let all that has come be taken: then the write begins that was asked for."""
+        due = SetTimer("write", 0.0) in effects
+        return [*effects, *self.core.timer(0.0, "write")] if due else effects
 
     def written(self) -> list[Effect]:
         self.disk.entries += self.core._writing
-        return self.core.written(0.0)
+        return self.taken(self.core.written(0.0))
 
 
 class Tens(Disk):
@@ -114,6 +119,18 @@ def test_while_one_write_is_synced_the_next_one_gathers() -> None:
     assert len(of(Write, first)) == 1
     (write,) = of(Write, log.written())
     assert [entry.message for entry in write.entries] == ["two", "three"]
+
+
+def test_what_comes_at_once_is_one_write() -> None:
+    core = Wired().core
+    effects = [
+        effect
+        for number in range(3)
+        for effect in core.request(0.0, f"r{number}", Asked(Entry(f"{number}"), 2))
+    ]
+    assert effects == [SetTimer("write", 0.0)]
+    (write,) = of(Write, core.timer(0.0, "write"))
+    assert [entry.message for entry in write.entries] == ["0", "1", "2"]
 
 
 def test_a_request_that_comes_again_is_the_same_message() -> None:
@@ -246,6 +263,18 @@ def test_more_requests_than_can_wait_are_refused() -> None:
     assert of(Reject, core.request(0.0, "r2", Asked(Entry("two"), 2)))[0].reason == "busy"
     core.forget("r1")
     assert not of(Reject, core.request(0.0, "r3", Asked(Entry("three"), 2)))
+
+
+def test_of_requests_that_nobody_waits_for_nothing_stays() -> None:
+    log = Wired(known=False, stage=2)
+    for number in range(100):
+        log.append(f"{number}", w=1 + number % 3)
+    for number in range(99):
+        log.core.forget(f"r{number + 1}")
+    log.core.timer(0.5, "beat")
+    assert [waiting[2] for heap in log.core._waiting.values() for waiting in heap] == ["r100"]
+    log.written()
+    assert answers(log.written()) == ["r100"]
 
 
 def test_a_pipeline_has_an_end() -> None:
