@@ -17,13 +17,12 @@ from typing import Any, Self
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
-from multidict import istr
 
 from apps.kit.address import Address
 from apps.kit.events import Events
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_NAMED = istr("X-Request-ID")
+_NAMED = "X-Request-ID"
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 
@@ -125,7 +124,8 @@ class _Connection(RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.peer = str(Address(*transport.get_extra_info("peername")[:2]))
+        peer = transport.get_extra_info("peername")  # None, if it is gone already
+        self.peer = str(Address(*peer[:2])) if peer else ""
         if len(self._others) >= self._bounds.connections:
             self.cut()
             return
