@@ -1,8 +1,10 @@
 """Structured events: one JSON object a line. The log, the metric source and the evidence at once.
 
 A component writes them to standard output, which journald keeps. Events of messages (`send`,
-`recv`) are bounded in rate, and so are complaints that a peer can bring about, for themselves: a
-flood of garbage cannot fill a disk. What is left out is counted, and the count is an event itself.
+`recv`) are bounded in rate, and so is all else that a peer can bring about, each kind for itself:
+a flood of garbage cannot fill a disk, and no kind hides another. What is left out is counted, and
+the count is an event itself. It stands before the next event of its kind, and before others, but
+not before each of many.
 """
 
 from __future__ import annotations
@@ -26,6 +28,10 @@ by default (journald.conf(5)): a line costs it some 0.1 ms, more than most messa
 TRACE_STRETCH = 0.1
 """Part of the burst that must be free again before it writes on, once it had to leave some out: so
 what it writes under load are whole stretches, and not one event here and there."""
+TOLD = 1.0
+"""Seconds for which what was left out of one kind is not told again before an event of another."""
+_MESSAGE = "message"
+"""The kind of what is sent and received."""
 
 
 class Events:
@@ -50,8 +56,7 @@ class Events:
         self._fixed = {"pattern": pattern, "component": component, "node": node}
         self._out = sys.stdout if out is None else out
         self._clock = clock
-        self._messages, self._complaints = _Budget(clock()), _Budget(clock())
-        self._left_out = 0
+        self._budgets: dict[str, _Budget] = {}
         self._only = only
         self._held = _Held()
         self._run = secrets.token_hex(4)
@@ -74,11 +79,11 @@ class Events:
 
     def send(self, message_id: str, peer: str, **fields: Any) -> None:
         """Record that a message left for `peer`."""
-        self._write_within(self._messages, "send", {"id": message_id, "peer": peer, **fields})
+        self._write_within(_MESSAGE, "send", {"id": message_id, "peer": peer, **fields})
 
     def recv(self, message_id: str, peer: str, **fields: Any) -> None:
         """Record that a message of `peer` arrived."""
-        self._write_within(self._messages, "recv", {"id": message_id, "peer": peer, **fields})
+        self._write_within(_MESSAGE, "recv", {"id": message_id, "peer": peer, **fields})
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
@@ -105,23 +110,25 @@ class Events:
         return not self.text and (self._only is None or event in self._only)
 
     def bounded(self, event: str, **fields: Any) -> None:
-        """Write an event that a peer can bring about at will: bounded in rate, the rest counted."""
-        self._write_within(self._complaints, event, fields)
+        """Write an event that a peer can bring about at will: so many of them, the rest counted."""
+        self._write_within(event, event, fields)
 
-    def _write_within(self, budget: _Budget, event: str, fields: Mapping[str, Any]) -> None:
+    def _write_within(self, kind: str, event: str, fields: Mapping[str, Any]) -> None:
         if not self._wants(event):
             return
         now = self._clock()
-        if not budget.allows(now):
-            self._left_out += 1
-            return
-        self._tell_left_out(now)
-        self._write(event, now, fields)
+        budget = self._budgets.get(kind) or self._budgets.setdefault(kind, _Budget(now))
+        if budget.allows(now):
+            self._tell_left_out(now, kind)
+            self._write(event, now, fields)
 
-    def _tell_left_out(self, now: float) -> None:
-        if self._left_out:
-            self._write("left_out", now, {"events": self._left_out})
-            self._left_out = 0
+    def _tell_left_out(self, now: float, before: str | None = None) -> None:
+        """Tell what was left out, before an event of this kind, or one that is always written."""
+        for kind, budget in list(self._budgets.items()):
+            late = not 0 <= now - budget.told < TOLD
+            if budget.left_out and (before in (None, kind) or late):
+                self._write("left_out", now, {"events": budget.left_out, "of": kind})
+                budget.left_out, budget.told = 0, now
 
     def _write(self, event: str, now: float, fields: Mapping[str, Any]) -> None:
         record = {"event": event, **self._fixed, "t": round(now, 6)}
@@ -141,9 +148,13 @@ class Events:
 
 
 class _Budget:
-    """How many events of some kind may be written: those of messages do not use up the others'."""
+    """How many events of a kind may be written."""
 
     def __init__(self, now: float) -> None:
+        self.left_out = 0
+        """Those that were not, and of which nobody was told yet."""
+        self.told = float("-inf")
+        """When that was last told."""
         self._free = TRACE_BURST
         self._filled = now
         self._spent = False
@@ -155,7 +166,9 @@ class _Budget:
             self._free = min(TRACE_BURST, self._free + refill)
         self._filled = now
         self._spent = self._free < max(1.0, TRACE_STRETCH * TRACE_BURST * self._spent)
-        if not self._spent:
+        if self._spent:
+            self.left_out += 1
+        else:
             self._free -= 1
         return not self._spent
 

@@ -98,12 +98,37 @@ def test_what_is_told_together_is_written_as_one_and_others_do_not_wait_for_it()
         pass
 
 
-def test_messages_do_not_use_up_what_complaints_may_say() -> None:
+def test_no_kind_of_events_uses_up_what_another_may_say() -> None:
     record = Record(clock=lambda: 0.0)
     for number in range(int(kit.TRACE_BURST) + 3):
         record.events.recv(str(number), "n2")
+        record.events.bounded("stored", length=number)
     record.events.bounded("malformed", peer="n2")
-    assert [e["event"] for e in record.seen()[-2:]] == ["left_out", "malformed"]
+    record.events.emit("important")
+    told = [(e["event"], e.get("events"), e.get("of")) for e in record.seen()[-4:]]
+    assert told == [
+        ("left_out", 3, "message"),
+        ("left_out", 3, "stored"),
+        ("malformed", None, None),
+        ("important", None, None),
+    ]
+
+
+def test_what_is_left_out_is_not_told_before_each_event_of_another_kind() -> None:
+    now = 0.0
+    record = Record(clock=lambda: now)
+    for number in range(int(kit.TRACE_BURST)):
+        record.events.recv(str(number), "n2")
+    times = 3000
+    for number in range(times):
+        now += 4 * kit.TOLD / times
+        record.events.recv(f"more {number}", "n2")
+        record.events.bounded("stored", length=number)
+    record.events.emit("end")
+    told = [e["events"] for e in record.seen("left_out")]
+    assert sum(told) + len(record.seen("recv")) == kit.TRACE_BURST + times
+    assert 3 <= len(told) <= 7
+    assert len(record.seen("stored")) == times
 
 
 class Pieces(io.StringIO):
