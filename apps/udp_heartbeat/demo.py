@@ -76,11 +76,11 @@ def demo(lab: Lab) -> None:
     lab.restart(killed, SENDER)
     if silent != killed:
         fool_both(lab, silent, heard)
+    ask(lab, monitor)  # now, as phi forgets the pauses while the next is waited for
     lab.wait_until(lambda: phi_is_ahead(lab, lossy), f"{lossy} is suspected, and lives", 60.0)
     lab.calm()
     lab.wait_until(lambda: alive(lab), "all are taken back")
 
-    ask(lab, monitor)
     history = lab.history()
     lab.promised(
         "a killed sender is suspected within the configured bound",
