@@ -148,7 +148,7 @@ def main() -> None:
             {
                 "name": pattern.name,
                 "groups": [component.group for component in pattern.components],
-                "options": specs["argument_specs"]["main"].get("options", {}),
+                "options": specs["argument_specs"]["pattern"].get("options", {}),
                 "cannot_run_on": pattern.cannot_run_on,
             }
         )

@@ -67,19 +67,19 @@ def eventually(condition: Callable[[], bool], what: str) -> None:
 
 @dataclass(frozen=True)
 class Placed:
-    """A unit on the host where the inventory places it."""
+    """A host, and what the inventory places there."""
 
-    component: Component
     name: str
     """The host's name in the inventory."""
+    components: list[Component]
     address: str
     host: Any
     """The host, to testinfra."""
 
     @property
-    def unit(self) -> str:
-        """The unit's name, with its suffix."""
-        return self.component.unit
+    def units(self) -> list[str]:
+        """The units' names, with their suffix."""
+        return [component.unit for component in self.components]
 
 
 def lab_under_test(config: pytest.Config) -> Inventory:
@@ -123,14 +123,13 @@ def worked_out(inventory: Inventory) -> dict[str, Any]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give a host test its lab; and if it asks for `placed`, every unit on every host."""
+    """Give a host test its lab; and if it asks for `placed`, every host that has units."""
     if not ON_HOSTS.intersection(metafunc.definition.path.parents):
         return
     inventory = lab_under_test(metafunc.config)
     if "placed" in metafunc.fixturenames:
-        units = placement(inventory, patterns())
-        names = [f"{host}-{component.unit.removesuffix('.service')}" for host, component in units]
-        metafunc.parametrize("placed", units, ids=names, indirect=True)
+        names = dict.fromkeys(host for host, _ in placement(inventory, patterns()))
+        metafunc.parametrize("placed", names, indirect=True)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -177,21 +176,22 @@ def inventory(pytestconfig: pytest.Config) -> Inventory:
 
 @pytest.fixture
 def placed(request: pytest.FixtureRequest, inventory: Inventory) -> Placed:
-    """A unit on its host; tests that ask for it run for every one."""
-    name, component = request.param
+    """A host with its units; tests that ask for it run for every one."""
+    name = request.param
+    units = [component for host, component in placement(inventory, patterns()) if host == name]
     host = testinfra.get_host(
         f"ansible://{name}", ansible_inventory=request.config.option.ansible_inventory
     )
-    return Placed(component, name, str(inventory.hosts[name].address), host)
+    return Placed(name, units, str(inventory.hosts[name].address), host)
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Add the journal of the unit under test to the report of a failure."""
+    """Add the journal of the units under test to the report of a failure."""
     outcome: Any = yield
     report = outcome.get_result()
     placed = getattr(item, "funcargs", {}).get("placed")
     if report.failed and isinstance(placed, Placed):
-        journal = placed.host.run("journalctl --no-pager -n 40 -u %s", placed.unit)
-        title = f"journal of {placed.unit} on {placed.name}"
+        journal = placed.host.run("journalctl --no-pager -n 200 -u 'lab-*'")
+        title = f"the end of the journal of {placed.name}'s units"
         report.sections.append((title, journal.stdout or journal.stderr))

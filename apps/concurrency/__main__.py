@@ -45,7 +45,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
     "--patience", type=PATIENCE, default=2.0, help="Seconds after which a stuck stage is killed."
 )
 @click.option("--count", type=COUNT, default=160, help="Numbers of a round.")
-@click.option("--rest", type=SECONDS, default=4.0, help="Seconds between two rounds.")
+@click.option("--rest", type=SECONDS, default=30.0, help="Seconds between two rounds.")
 @click.option("--keep", type=click.IntRange(1), default=20, help="Rounds whose files stay.")
 def pipeline(
     events: Events,
@@ -74,7 +74,7 @@ def pipeline(
 @click.option("--attempts", type=MANY, default=5, help="Consumers that may die of one number.")
 @click.option("--delay", type=SECONDS, default=0.1, help="Seconds that each number takes longer.")
 @click.option("--count", type=COUNT, default=120, help="Numbers of a round.")
-@click.option("--rest", type=SECONDS, default=2.0, help="Seconds between two rounds.")
+@click.option("--rest", type=SECONDS, default=10.0, help="Seconds between two rounds.")
 @click.option("--keep", type=click.IntRange(1), default=20, help="Rounds whose files stay.")
 def pool(
     events: Events,

@@ -147,7 +147,15 @@ def until_in_a_round(lab: Lab, host: str, group: str) -> None:
         began = any(event["event"] == "begun" for event in told)
         return began and told[-1]["event"] == "progress" and _early(told[-1])
 
+    no_rest(lab, host, group)
     lab.wait_until(under_way, f"a round of {host} is under way")
+
+
+def no_rest(lab: Lab, host: str, group: str) -> None:
+    """Have the next round there begin as soon as there is none under way."""
+    lab.wait_ready(host, group)
+    unit = f"lab-{group.replace('_', '-')}"
+    lab.shell(host, f"sudo -n systemctl kill --kill-whom=main --signal=HUP {unit}")
 
 
 def _early(progress: Event) -> bool:
@@ -157,6 +165,8 @@ def _early(progress: Event) -> bool:
 def another_round(lab: Lab, places: Iterable[Place]) -> None:
     """Wait until one more round is finished at each of these places."""
     wanted = {place: count + 1 for place, count in _finished(lab, places).items()}
+    for host, group in wanted:
+        no_rest(lab, host, group)
     lab.wait_until(
         lambda: all(count >= wanted[place] for place, count in _finished(lab, wanted).items()),
         f"another round is finished on {', '.join(host for host, _ in wanted)}",

@@ -93,7 +93,10 @@ async def work(events: Events, round_: Round, working: Working) -> bool:
 
 
 class Rounds:
-    """An async context manager that works one round after the other, with a rest between."""
+    """An async context manager that works one round after the other, with a rest between.
+
+    SIGHUP: there is no rest before the next round.
+    """
 
     def __init__(
         self,
@@ -112,10 +115,12 @@ class Rounds:
         self._count = count
         self._rest = rest
         self._keep = keep
-        self._stop = asyncio.Event()
+        self._stopping = False
+        self._rested = asyncio.Event()
         self._working: Working | None = None
 
     async def __aenter__(self) -> Self:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._rested.set)
         self._task = asyncio.create_task(self._go_on())
         self._task.add_done_callback(_end_with_it)
         return self
@@ -126,21 +131,24 @@ class Rounds:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stop.set()
+        self._stopping = True
+        self._rested.set()
         if self._working is not None:
             self._working.drain()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_DRAIN):
                 await self._task
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
 
     async def _go_on(self) -> None:
-        while not self._stop.is_set():
+        while not self._stopping:
+            self._rested.clear()
             try:
                 await self._next()
             except (CallFailed, OSError) as error:
                 self._events.emit("failed", error=str(error))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), self._rest)
+                await asyncio.wait_for(self._rested.wait(), self._rest)
 
     async def _next(self) -> None:
         round_ = next_round(self._directory, self._count)

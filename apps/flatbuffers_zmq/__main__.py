@@ -39,7 +39,7 @@ def written_with(schema: str) -> list[Schema]:
 
 @cli.component
 @listens(5580)
-@click.option("--rate", type=click.FloatRange(0.1), default=10.0, help="Messages a second.")
+@click.option("--rate", type=click.FloatRange(0.1), default=4.0, help="Messages a second.")
 @click.option("--numbers", type=NUMBERS, default=16, help="Numbers of each.")
 @click.option("--schema", type=WRITES, default="both", help="To write with; both: in turn.")
 @click.option(

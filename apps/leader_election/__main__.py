@@ -55,7 +55,7 @@ def resource(events: Events, *, listen: str, port: int, connections: int, idle: 
     help="Seconds that the ensemble waits for us before somebody else leads.",
 )
 @click.option(
-    "--work", type=click.FloatRange(0.001), default=0.1, help="Seconds of work before each write."
+    "--work", type=click.FloatRange(0.001), default=0.5, help="Seconds of work before each write."
 )
 def node(
     events: Events,

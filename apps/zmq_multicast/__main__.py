@@ -95,7 +95,7 @@ def meets(function: F) -> F:
 @listens(5590)
 @meets
 @click.option("--topic", default="tick", help="What it is about.")
-@click.option("--rate", type=click.FloatRange(0.01, 1000), default=5.0, help="Messages a second.")
+@click.option("--rate", type=click.FloatRange(0.01, 1000), default=2.0, help="Messages a second.")
 def publisher(events: Events, *, network: Network, topic: str, rate: float) -> None:
     """Publish a little to the group, all the time."""
     from apps.zmq_multicast.publisher import PublisherService

@@ -1,8 +1,8 @@
 """Bugs planted in what is deployed: each is caught on the hosts, by the claim that is there for it.
 
 A patch of `planted/` is named after its pattern, says which claim it violates, and is deployed with
-`DISTLAB_PLANT` (`lab.plant`), to a lab of its own: it runs beside the one under test. Each takes a
-demo, so a third of them is played, another one for another commit; `DISTLAB_PLANTED=all` plays all.
+`DISTLAB_PLANT` (`lab.plant`), to a lab of its own: the one under test stays as it is. Each takes a
+demo, so a sixth of them is played, another one for another commit; `DISTLAB_PLANTED=all` plays all.
 At last everything is removed from that lab, which nobody needs any more.
 """
 
@@ -28,7 +28,7 @@ from lab.plant import VARIABLE
 from tests.throwaway_lab import Lab
 
 FAB = Path(sys.executable).with_name("fab")
-THIRDS = 3
+SIXTHS = 6
 pytestmark = pytest.mark.usefixtures("needs_root")
 EVIDENCE = re.compile(r"evidence in (\S+)")
 LEFTOVERS = """
@@ -42,13 +42,13 @@ sed -n '/distlab/p' /etc/hosts
 
 
 def chosen() -> list[Path]:
-    """Give the patches of this commit's third, or all."""
+    """Give the patches of this commit's sixth, or all."""
     patches = sorted((Path(__file__).parent / "planted").glob("*.patch"))
     if os.environ.get("DISTLAB_PLANTED") == "all":
         return patches
     asked = ("git", "-C", str(ROOT), "rev-parse", "HEAD")
     commit = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
-    return patches[int(commit or "0", 16) % THIRDS :: THIRDS]
+    return patches[int(commit or "0", 16) % SIXTHS :: SIXTHS]
 
 
 PLANTED = chosen()

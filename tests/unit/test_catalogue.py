@@ -30,7 +30,7 @@ every_pattern = pytest.mark.parametrize("pattern", patterns(), ids=lambda p: p.n
 def spec(pattern: Pattern) -> dict[str, Any]:
     """Give the role's options, as its argument spec has them."""
     text = (pattern.role / "meta" / "argument_specs.yml").read_text()
-    options: dict[str, Any] = yaml.safe_load(text)["argument_specs"]["main"].get("options", {})
+    options: dict[str, Any] = yaml.safe_load(text)["argument_specs"]["pattern"].get("options", {})
     return options
 
 

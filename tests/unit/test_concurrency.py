@@ -10,8 +10,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -307,6 +308,34 @@ def test_a_unit_goes_round_after_round_and_stops_well(tmp_path: Path) -> None:
     assert len([*tmp_path.glob("squares-*.txt")]) <= 3
     ends = record.seen("finished")
     assert [end["first"] for end in ends] == [1 + 20 * place for place in range(len(ends))]
+
+
+def test_sighup_ends_the_rest(tmp_path: Path) -> None:
+    record = Record("pool")
+
+    class Working:
+        given_up: ClassVar[list[int]] = []
+
+        def __init__(self, round_: Round) -> None:
+            self.path = round_.path
+
+        async def run(self) -> bool:
+            self.path.write_text("end\n")
+            return True
+
+        def drain(self) -> None:
+            pass
+
+    def finished(rounds: int) -> bool:
+        return len(record.seen("finished")) == rounds
+
+    async def main() -> None:
+        async with Rounds(record.events, tmp_path, Working, count=20, rest=3600.0, keep=9):
+            for rounds in (1, 2, 3):
+                await until(partial(finished, rounds))
+                os.kill(os.getpid(), signal.SIGHUP)
+
+    run(main())
 
 
 @pytest.fixture
