@@ -31,7 +31,8 @@ import sys
 import tarfile
 import tempfile
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 
 from lab import interfaces
@@ -94,14 +95,19 @@ def module_files(name: str, top: Path) -> set[Path]:
     return {path for path in files if path.is_file() and path.parent.name != interfaces.GENERATED}
 
 
-def reached(entry: str, top: Path) -> set[Path]:
+def needed(path: Path, top: Path) -> set[Path]:
+    """Give the files that a file's imports read."""
+    return {file for name in imported(path) for file in module_files(name, top)}
+
+
+def reached(entry: str, top: Path, needs: Callable[[Path, Path], set[Path]] = needed) -> set[Path]:
     """Give the files that a module runs, with all that it imports, and the data beside them."""
     found: set[Path] = set()
     ahead = module_files(entry, top)
     while ahead:
         path = ahead.pop()
         found.add(path)
-        ahead |= {file for name in imported(path) for file in module_files(name, top)} - found
+        ahead |= needs(path, top) - found
     apps = top / "apps"
     packages = {apps / path.relative_to(apps).parts[0] for path in found if path.parent != apps}
     data = (file for package in packages for file in code_files(package) if file.suffix != ".py")
@@ -112,8 +118,9 @@ def fingerprints(top: Path = ROOT) -> dict[str, str]:
     """Give each pattern's fingerprint in a tree: of what its commands, so its units, import."""
     lock = LOCK.read_bytes()
     names = sorted(path.parent.name for path in top.glob("apps/*/__main__.py"))
+    known = cache(needed)  # what they share is read once
     return {
-        name: digest_of_files(top, sorted(reached(f"apps.{name}.__main__", top)), lock)
+        name: digest_of_files(top, sorted(reached(f"apps.{name}.__main__", top, known)), lock)
         for name in names
     }
 
