@@ -86,14 +86,14 @@ def be_asked_over_all(lab: Lab, server: str, target: str) -> None:
 def break_it(lab: Lab, server: str, target: str) -> None:
     """Reset the connections of crowds and lose their packets, kill and pause the server."""
     lab.say("connections are reset, packets lost, the server is killed and paused")
-    amount = ("--for", 4, "--callers", 4, "--think", 0.05, "--timeout", 2, "--seed", lab.seed)
+    amount = ("--for", 100, "--callers", 4, "--think", 0.05, "--timeout", 2, "--seed", lab.seed)
     crowds = [lab.start(host, P, "client", target, *amount) for host in lab.hosts(CLIENT)]
     for fault in (Reset(server, tuple(lab.hosts(CLIENT))), Kill(server, SERVER)):
         answered(lab, SERVER)
         lab.inject(fault)
-    for crowd in crowds:
-        crowd.wait()
     lab.wait_ready(server, SERVER)
+    for crowd in crowds:
+        crowd.stop()
     host = lab.hosts(CLIENT)[0]
     with lab.inject(Pause(server, SERVER)):
         paused = lab.run(host, P, "client", target, "hello", "--timeout", 1)

@@ -150,7 +150,7 @@ def break_the_server(lab: Lab, server: str, target: str) -> None:
     before = len(lab.history(SERVER, "submitted"))
     numbers = [lab.rng.randrange(1000) for _ in range(10)]
     waiting = lab.start(hosts[-1], "tcp_squares", "submit", target, *numbers)
-    load = ("--for", 6, "--callers", 4, "--think", 0.05, "--timeout", 2, "--seed", lab.seed)
+    load = ("--for", 100, "--callers", 4, "--think", 0.05, "--timeout", 2, "--seed", lab.seed)
     crowds = [lab.start(host, "tcp_squares", "client", target, *load) for host in hosts]
     lab.wait_until(
         lambda: len(lab.history(SERVER, "submitted")) == before + 1, "the request is in the bag"
@@ -166,9 +166,9 @@ def break_the_server(lab: Lab, server: str, target: str) -> None:
     lab.promised("a call to a paused server is unknown", told)
     with lab.inject(Link((server,), loss=0.1)):
         late = worker(lab, hosts[0], target, "late")
-        for running in (waiting, *crowds):
-            running.wait()
-    late.stop()
+        waiting.wait()
+    for running in (*crowds, late):
+        running.stop()
 
 
 def refuse(lab: Lab, server: str, target: str) -> None:
