@@ -2,7 +2,7 @@
 
 A patch of `planted/` is named after its pattern, says which claim it violates, and is deployed with
 `DISTLAB_PLANT` (`lab.plant`), to a lab of its own: the one under test stays as it is. Each takes a
-demo, so a sixth of them is played, another one for another commit; `DISTLAB_PLANTED=all` plays all.
+demo, so a sixth of them is played for each commit (`tests.shares`).
 At last everything is removed from that lab, which nobody needs any more.
 """
 
@@ -25,10 +25,10 @@ from lab.catalogue import ROOT
 from lab.hosts.inventory import Inventory
 from lab.hosts.remote import Remote
 from lab.plant import VARIABLE
+from tests.shares import share
 from tests.throwaway_lab import Lab
 
 FAB = Path(sys.executable).with_name("fab")
-SIXTHS = 6
 pytestmark = pytest.mark.usefixtures("needs_root")
 EVIDENCE = re.compile(r"evidence in (\S+)")
 LEFTOVERS = """
@@ -41,17 +41,7 @@ sed -n '/distlab/p' /etc/hosts
 """A shell script that prints what is left of a deploy on a host."""
 
 
-def chosen() -> list[Path]:
-    """Give the patches of this commit's sixth, or all."""
-    patches = sorted((Path(__file__).parent / "planted").glob("*.patch"))
-    if os.environ.get("DISTLAB_PLANTED") == "all":
-        return patches
-    asked = ("git", "-C", str(ROOT), "rev-parse", "HEAD")
-    commit = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
-    return patches[int(commit or "0", 16) % SIXTHS :: SIXTHS]
-
-
-PLANTED = chosen()
+PLANTED = share(sorted((Path(__file__).parent / "planted").glob("*.patch")), 6)
 
 
 def fab(

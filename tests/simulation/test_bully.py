@@ -31,6 +31,7 @@ from lab.simulator.faults import NAMES, Lab
 from lab.simulator.network import Wire, between
 from lab.simulator.scenario import Scenario, inject, random_faults, scenario
 from lab.simulator.simulation import Simulation
+from tests.shares import share
 
 SEEDS = 500
 TROUBLE = 15.0
@@ -143,15 +144,15 @@ def election_under_a_nemesis(seed: int) -> Simulation:
 
 def test_holds_what_the_paper_asserts_where_it_assumes() -> None:
     """Garcia-Molina 1982, section III: Assertions 1 and 2."""
-    election_as_the_paper_assumes.check(range(SEEDS))
+    election_as_the_paper_assumes.check(share(range(SEEDS), 3))
 
 
 def test_epochs_hold_under_loss_reordering_partition_pause_and_restart() -> None:
-    election_under_faults.check(range(SEEDS))
+    election_under_faults.check(share(range(SEEDS), 3))
 
 
 def test_holds_under_what_befalls_hosts() -> None:
-    election_under_a_nemesis.check(range(60))
+    election_under_a_nemesis.check(share(range(60), 3))
 
 
 def test_faults_and_orders_did_happen() -> None:

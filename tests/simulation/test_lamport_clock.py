@@ -20,6 +20,7 @@ from lab.simulator.faults import NAMES, Lab
 from lab.simulator.network import Wire
 from lab.simulator.scenario import inject, random_faults, scenario
 from lab.simulator.simulation import Simulation
+from tests.shares import share
 
 SEEDS = 2000
 TROUBLE = 10.0
@@ -128,12 +129,12 @@ def mutex_under_a_nemesis(seed: int) -> Simulation:
 
 
 def test_holds_under_what_befalls_hosts() -> None:
-    mutex_under_a_nemesis.check(range(100))
+    mutex_under_a_nemesis.check(share(range(100), 3))
 
 
 def test_holds_under_loss_duplication_reordering_partition_and_restart() -> None:
     """Lamport 1978: Clock Condition; conditions I, II and III of "Ordering the Events Totally"."""
-    mutex_under_faults.check(range(SEEDS))
+    mutex_under_faults.check(share(range(SEEDS), 3))
 
 
 def test_holds_when_messages_cross_as_json() -> None:

@@ -36,6 +36,7 @@ from lab.simulator.faults import NAMES, Lab
 from lab.simulator.network import Wire
 from lab.simulator.scenario import inject, random_faults, scenario
 from lab.simulator.simulation import Simulation
+from tests.shares import share
 
 SEEDS = int(os.environ.get("REPLICATED_LOG_SEEDS", "150"))
 """How many schedules of each kind; more by hand."""
@@ -321,19 +322,19 @@ def log_under_a_nemesis(seed: int) -> Simulation:
 
 
 def test_holds_under_loss_reordering_partition_pause_and_restart() -> None:
-    log_under_faults.check(range(SEEDS))
+    log_under_faults.check(share(range(SEEDS), 3))
 
 
 def test_holds_where_disks_are_full_now_and_then() -> None:
-    log_on_full_disks.check(range(SEEDS))
+    log_on_full_disks.check(share(range(SEEDS), 3))
 
 
 def test_holds_where_secondaries_return_with_new_disks() -> None:
-    log_with_new_disks.check(range(SEEDS))
+    log_with_new_disks.check(share(range(SEEDS), 3))
 
 
 def test_holds_under_what_befalls_hosts() -> None:
-    log_under_a_nemesis.check(range(SEEDS // 3))
+    log_under_a_nemesis.check(share(range(SEEDS // 3), 3))
 
 
 def test_faults_and_appends_did_happen() -> None:

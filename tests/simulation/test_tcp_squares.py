@@ -19,6 +19,7 @@ from apps.tcp_squares.core import Bag, BagLimits, _Request
 from lab.simulator.clients import Outcome
 from lab.simulator.scenario import Scenario
 from lab.simulator.simulation import Simulation
+from tests.shares import share
 
 LIMITS = BagLimits(lease=2.0, attempts=100, keep=30.0, capacity=1000)
 SUBMITTERS, WORKERS = 3, 4
@@ -209,7 +210,7 @@ troubles = Scenario(play, judge)
 
 
 def test_every_task_counts_once_whatever_befalls_the_workers_and_the_server() -> None:
-    troubles.check(range(500))
+    troubles.check(share(range(500), 3))
 
 
 @pytest.mark.parametrize("trouble", ["lease_lost", "dropped", "crash"])

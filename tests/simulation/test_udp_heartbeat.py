@@ -36,6 +36,7 @@ from lab.simulator.faults import KNOWN, NAMES, Lab
 from lab.simulator.network import Wire
 from lab.simulator.scenario import inject, random_faults, scenario
 from lab.simulator.simulation import Simulation
+from tests.shares import share
 
 SEEDS = 1000
 TROUBLE = 30.0
@@ -177,7 +178,7 @@ def detectors_under_a_nemesis(seed: int) -> Simulation:
 
 
 def test_it_holds_under_what_befalls_hosts() -> None:
-    detectors_under_a_nemesis.check(range(150))
+    detectors_under_a_nemesis.check(share(range(150), 3))
 
 
 def test_a_nemesis_does_all_that_can_be_simulated() -> None:
@@ -188,7 +189,7 @@ def test_a_nemesis_does_all_that_can_be_simulated() -> None:
 
 
 def test_what_the_monitor_says_follows_from_what_it_heard() -> None:
-    detectors_under_faults.check(range(SEEDS))
+    detectors_under_faults.check(share(range(SEEDS), 3))
 
 
 def test_there_was_trouble() -> None:
@@ -238,7 +239,7 @@ def nobody_is_suspected(history: History) -> Finding:
 
 
 def test_the_healthy_are_trusted_though_delays_vary_and_datagrams_double() -> None:
-    calm.check(range(200))
+    calm.check(share(range(200), 3))
 
 
 def lossy(seed: int, loss: float) -> Simulation:

@@ -25,6 +25,7 @@ from lab.simulator.faults import NAMES, Lab
 from lab.simulator.network import Wire
 from lab.simulator.scenario import scenario
 from lab.simulator.simulation import Simulation
+from tests.shares import share
 
 TICK = 0.001
 CRC = "00000000"
@@ -127,7 +128,7 @@ def under_a_nemesis(seed: int) -> Simulation:
 
 
 def test_counts_add_up_whatever_befalls_hosts() -> None:
-    under_a_nemesis.check(range(200))
+    under_a_nemesis.check(share(range(200), 3))
 
 
 def test_a_nemesis_loses_doubles_and_reorders() -> None:
@@ -152,7 +153,7 @@ def bad_network(seed: int) -> Simulation:
 
 
 def test_counts_add_up_whatever_the_network_does() -> None:
-    bad_network.check(range(300))
+    bad_network.check(share(range(300), 3))
 
 
 def test_the_network_is_bad() -> None:

@@ -18,6 +18,7 @@ from lab.simulator.clients import Outcome
 from lab.simulator.network import Wire
 from lab.simulator.scenario import Scenario, inject, random_faults
 from lab.simulator.simulation import Simulation
+from tests.shares import share
 
 SERVER = "hub"
 CLIENTS = ("n1", "n2", "n3")
@@ -166,7 +167,7 @@ troubles = Scenario(play, judge)
 
 
 def test_each_event_is_delivered_once_in_order_whatever_happens() -> None:
-    troubles.check(range(120))
+    troubles.check(share(range(120), 3))
 
 
 @pytest.mark.parametrize("trouble", ["evicted", "ended", "server_silent", "crash", "pause", "lost"])
