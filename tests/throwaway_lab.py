@@ -8,10 +8,13 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import yaml
+
 from lab import hosts
+from lab.catalogue import Pattern
 from lab.hosts import cgroups, state
 from lab.hosts.inventory import Inventory
 
@@ -20,10 +23,16 @@ SECONDS = 60.0
 
 
 class Lab:
-    """A throw-away lab of three hosts, t1 to t3; or one like another, with its patterns."""
+    """A throw-away lab of three hosts, t1 to t3; or one like another, with some of its patterns."""
 
     def __init__(
-        self, directory: Path, name: str, subnet: str, *, like: Inventory | None = None
+        self,
+        directory: Path,
+        name: str,
+        subnet: str,
+        *,
+        like: Inventory | None = None,
+        placing: Iterable[Pattern] | None = None,
     ) -> None:
         self.name = name
         self.subnet = f"{subnet}.0/24"
@@ -33,6 +42,8 @@ class Lab:
             self._write_three(subnet)
         else:
             self._write_like(like, subnet)
+            if placing is not None:
+                self._place_only({pattern.name for pattern in placing})
         self.inventory = hosts.load(self.path)
         self.reports: list[str] = []
 
@@ -44,6 +55,11 @@ class Lab:
             for theirs, mine in own.items():
                 text = text.replace(theirs, mine)
             (self.path / file.name).write_text(text)
+
+    def _place_only(self, patterns: set[str]) -> None:
+        placement = self.path / "placement.yml"
+        placed = yaml.safe_load(placement.read_text())
+        placement.write_text(yaml.safe_dump({name: placed[name] for name in patterns}))
 
     def _write_three(self, subnet: str) -> None:
         (self.path / "nspawn.yml").symlink_to(ROOT / "inventory" / "nspawn.yml")

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from lab.catalogue import ROOT
+from lab.catalogue import ROOT, Pattern, with_relied_on
 from lab.hosts.inventory import Inventory
 from lab.hosts.remote import Remote
 from lab.plant import VARIABLE
@@ -61,13 +61,19 @@ def fab(
 @pytest.fixture(scope="module")
 def planted(inventory: Inventory, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inventory]:
     """A lab with all the bugs at once, each in its pattern."""
-    lab = Lab(tmp_path_factory.mktemp("planted"), "test-plants", "198.19.205", like=inventory)
+    names = ["tcp_echo", *(patch.stem for patch in PLANTED)]
+    lab = Lab(
+        tmp_path_factory.mktemp("planted"),
+        "test-plants",
+        "198.19.205",
+        like=inventory,
+        placing=with_relied_on(map(Pattern, names)),
+    )
     lab.reclaim()
-    only = ("--only", ",".join(patch.stem for patch in PLANTED))
     patches = os.pathsep.join(map(str, PLANTED))
     try:
         lab.up()
-        succeeded(fab(lab.inventory, "deploy", *only, **{VARIABLE: patches}))
+        succeeded(fab(lab.inventory, "deploy", **{VARIABLE: patches}))
         yield lab.inventory
     finally:
         lab.down(wipe=True)
