@@ -15,6 +15,7 @@ from apps.concurrency.results import Round, forget_old, next_round, read
 from apps.kit.events import Events
 from apps.kit.operation import Operation
 from apps.kit.outcome import CallFailed, Rejected
+from apps.kit.retry import set_within
 
 _MOST_TOLD = 1000
 """Squares that an event tells one by one."""
@@ -147,8 +148,7 @@ class Rounds:
                 await self._next()
             except (CallFailed, OSError) as error:
                 self._events.emit("failed", error=str(error))
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._rested.wait(), self._rest)
+            await set_within(self._rested, self._rest)
 
     async def _next(self) -> None:
         round_ = next_round(self._directory, self._count)

@@ -12,6 +12,7 @@ from apps.json_rpc.client import Asked, Client
 from apps.kit.address import Address
 from apps.kit.events import Events
 from apps.kit.outcome import CallFailed
+from apps.kit.retry import set_within
 from apps.kit.summary import Threaded
 
 
@@ -41,5 +42,4 @@ class Auto:
             asked = Asked(self._rng.choice(("subtract", "sum")), numbers)
             with suppress(CallFailed):  # its event says so, and the next call comes
                 await self._caller.run(partial(self._caller.client.ask, asked))
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._over.wait(), self._interval)
+            await set_within(self._over, self._interval)

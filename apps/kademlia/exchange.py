@@ -28,7 +28,7 @@ from apps.kit.address import Address
 from apps.kit.events import Events
 from apps.kit.lifecycle import running
 from apps.kit.outcome import CallFailed, Refused
-from apps.kit.retry import Deadline
+from apps.kit.retry import Deadline, set_within
 from apps.kit.summary import set_by_signals
 from apps.kit.zeromq import asynchronous, endpoint
 
@@ -154,8 +154,7 @@ async def _speak(
             events.send(update.id, "subscribers", topic=update.topic)
             await socket.send_multipart(update.frames())
             count += 1
-            with contextlib.suppress(TimeoutError):  # it was not to end yet
-                await asyncio.wait_for(over.wait(), min(1 / pace.rate, ends.remaining))
+            await set_within(over, min(1 / pace.rate, ends.remaining))
     return count
 
 
@@ -216,8 +215,7 @@ async def subscribe(
         async with NodeClient(node, events, PATIENCE) as client:
             subscription = Subscription(socket, client, events)
             async with running(subscription.follow(topic, every), subscription.hear(topic)):
-                with contextlib.suppress(TimeoutError):  # its time is over
-                    await asyncio.wait_for(over.wait(), seconds)
+                await set_within(over, seconds)
     events.emit("summary", topic=topic, had=dict(subscription.had))
     events.say(f"{subscription.had.total()} updates of {len(subscription.had)} publishers")
 

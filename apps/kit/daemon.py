@@ -131,8 +131,7 @@ class Daemon(ABC):
         missed = 0
         ended = asyncio.create_task(self._process.wait())
         while missed < MISSES:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(ended), LOOK)
+            await asyncio.wait([ended], timeout=LOOK)
             if ended.done():
                 break
             missed = 0 if await self._serves() else missed + 1

@@ -6,6 +6,8 @@ a crowd of clients that failed together does not come back together.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -47,3 +49,14 @@ class Deadline:
     def passed(self) -> bool:
         """Whether the moment has come."""
         return self._clock() >= self._at
+
+
+async def set_within(event: asyncio.Event, seconds: float | None) -> bool:
+    """Wait for an event for so many seconds at most (None: for ever); whether it was set.
+
+    asyncio.wait_for of Python 3.11 would swallow a cancellation that comes together with it.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()

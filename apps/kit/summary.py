@@ -22,14 +22,13 @@ from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
     contextmanager,
-    suppress,
 )
 from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar
 
 from apps.kit.events import Events
 from apps.kit.outcome import CallFailed
-from apps.kit.retry import Deadline
+from apps.kit.retry import Deadline, set_within
 
 Connection = TypeVar("Connection")
 Client = TypeVar("Client", bound=AbstractContextManager[Any])
@@ -84,8 +83,7 @@ async def crowd(
                 else:
                     latencies.append(time.perf_counter() - began)
                 if load.think:
-                    with suppress(TimeoutError):
-                        await asyncio.wait_for(over.wait(), min(load.think, ends.remaining))
+                    await set_within(over, min(load.think, ends.remaining))
 
     began = time.perf_counter()
     with set_by_signals(over):

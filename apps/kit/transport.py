@@ -7,6 +7,7 @@ of what it delivers over one connection. Only addresses of known peers are liste
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import socket
 import ssl
@@ -183,10 +184,8 @@ class TcpTransport:
         delays = backoff.delays(rng)
         while True:
             began = loop.time()
-            try:
+            with contextlib.suppress(OSError):  # it is away, or went away
                 await self._talk(peer)
-            except* OSError:
-                pass  # it is away, or went away
             if loop.time() - began > PATIENCE:
                 delays = backoff.delays(rng)
             await asyncio.sleep(next(delays))
@@ -202,21 +201,29 @@ class TcpTransport:
             sock = writer.get_extra_info("socket")
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(PATIENCE * 1000))
             writer.write(self._framing.encode(self._name.encode()))
-            async with asyncio.TaskGroup() as group:
-                self._speaking[peer] = writer
-                speaking = group.create_task(self._speak(writer, self._queues[peer]))
+            self._speaking[peer] = writer
+            speaking = asyncio.create_task(self._speak(writer, self._queues[peer]))
+            try:
                 while await reader.read(_CHUNK):
                     continue  # a peer that is dialled says nothing: only its end matters
+            finally:
                 speaking.cancel()
+                await asyncio.wait([speaking])
         finally:
             self._speaking.pop(peer, None)
             writer.transport.abort()
 
     async def _speak(self, writer: asyncio.StreamWriter, queue: asyncio.Queue[bytes]) -> None:
-        while True:
-            writer.write(await queue.get())
-            async with asyncio.timeout(PATIENCE):
-                await writer.drain()
+        """Send what is queued, until the connection ends; end it if the peer takes nothing.
+
+        In a TaskGroup its error would take the place of the cancellation that `close` asks for.
+        """
+        with contextlib.suppress(OSError):
+            while True:
+                writer.write(await queue.get())
+                async with asyncio.timeout(PATIENCE):
+                    await writer.drain()
+        writer.transport.abort()
 
 
 class _Hearing(asyncio.Protocol):

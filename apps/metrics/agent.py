@@ -10,13 +10,14 @@ import asyncio
 import json
 import socket
 import time
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
 from apps.kit.address import Address
 from apps.kit.events import Events
 from apps.kit.metrics import DATAGRAM_MOST, INTAKE
+from apps.kit.retry import set_within
 from apps.metrics.core import BATCH_MOST, Answer, Malformed, Sample, Stamps, datagram, encode
 from apps.metrics.spool import Full, Spool
 from apps.metrics.tasks import ends_process
@@ -114,9 +115,7 @@ class Agent:
     async def _gather(self) -> None:
         while True:
             await self._some.wait()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_GATHER):
-                    await self._enough.wait()
+            await set_within(self._enough, _GATHER)
             self._enough.clear()
             if not await self._flush():
                 await asyncio.sleep(_GATHER)

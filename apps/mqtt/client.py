@@ -15,6 +15,7 @@ from apps.kit.address import Address
 from apps.kit.events import Events
 from apps.kit.operation import Operation
 from apps.kit.outcome import CallFailed
+from apps.kit.retry import set_within
 from apps.kit.summary import Load, crowd
 from apps.mqtt import topics
 from apps.mqtt.core import Message
@@ -152,6 +153,5 @@ async def subscribe(
         await session.subscribed(patience)
         events.emit("subscribed", filters=list(filters), client=terms.client_id)
         events.say(f"subscribed to {', '.join(filters)}; Ctrl-C ends it")
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(ear.over.wait(), seconds)
+        await set_within(ear.over, seconds)
     ear.sum_up()

@@ -25,7 +25,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from apps.kit.address import Address
 from apps.kit.events import Events
 from apps.kit.outcome import CallFailed, Refused, Rejected, Unknown
-from apps.kit.retry import Backoff, Deadline
+from apps.kit.retry import Backoff, Deadline, set_within
 from apps.mqtt.core import Message, is_filter
 from apps.mqtt.outbox import Outbox
 from apps.mqtt.wire import (
@@ -110,8 +110,7 @@ class Session:
         self._leaves = True
         if self._up:
             self._client.disconnect(properties=self._farewell())
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._lost.wait(), _GOODBYE)
+            await set_within(self._lost, _GOODBYE)
         self._staying.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._staying
@@ -195,8 +194,7 @@ class Session:
             else:
                 self._client.reconnect()
                 while not self._lost.is_set():
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._lost.wait(), _LOOK)
+                    await set_within(self._lost, _LOOK)
                     self._client.loop_misc()
                 if self._granted:
                     delays = _RETRIES.delays(self._rng)

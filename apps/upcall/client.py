@@ -16,6 +16,7 @@ from apps.kit.effects import Message
 from apps.kit.events import Events
 from apps.kit.operation import Operation
 from apps.kit.outcome import CallFailed, Rejected, Unknown
+from apps.kit.retry import set_within
 from apps.kit.summary import Load, crowd
 from apps.upcall.subscriber import Callback, Subscriber
 
@@ -128,8 +129,7 @@ async def listen(
     async with subscriber:
         await subscriber.registered(patience)
         events.say(f"registered as {subscriber.subscription}; Ctrl-C ends it")
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(over.wait(), seconds)
+        await set_within(over, seconds)
 
 
 def callback(events: Events, *, delay: float, reply: str) -> Callback:

@@ -17,7 +17,7 @@ from apps.kit.address import Address
 from apps.kit.caller import Caller, FramedConnection
 from apps.kit.framing import Lines
 from apps.kit.outcome import Refused, Rejected, Unknown
-from apps.kit.retry import Backoff, Deadline
+from apps.kit.retry import Backoff, Deadline, set_within
 from apps.kit.tcp import Answer, FramedServer
 from tests.loopback import LOOPBACK, PATIENCE, Record, free_port, reset, run, until
 
@@ -345,7 +345,7 @@ def test_a_server_that_talks_without_end_fills_no_memory() -> None:
         async with scripted(pour) as (address, _):
             connection = await connect(address)
             assert await connection.call(b"x", Deadline(PATIENCE)) == b"x"
-            await asyncio.wait_for(connection._lost.wait(), PATIENCE)
+            assert await set_within(connection._lost, PATIENCE)
             assert len(connection._frames) < 200_000
             assert not connection.usable
             await connection.close()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.kit.retry import Backoff, Deadline
+from apps.kit.retry import Backoff, Deadline, set_within
+from tests.loopback import PATIENCE, run
 
 # Subnormal seconds (below 1e-307) have no bits left for a growth by half to be exact in.
 seconds = st.floats(0, 1e6, allow_subnormal=False)
@@ -40,3 +43,35 @@ def test_a_deadline_is_a_moment_that_stays(allowed: float, steps: list[float]) -
         now += step
         assert deadline.remaining == max(0.0, end - now)
         assert deadline.passed == (now >= end)
+
+
+def test_an_event_is_waited_for_as_long_as_was_said() -> None:
+    async def main() -> None:
+        event = asyncio.Event()
+        assert not await set_within(event, 0)
+        asyncio.get_running_loop().call_soon(event.set)
+        assert await set_within(event, None)
+        assert await set_within(event, 0)
+
+    run(main())
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_a_cancellation_that_comes_with_the_event_is_not_lost(turns: int) -> None:
+    async def main() -> None:
+        event = asyncio.Event()
+
+        async def wait_twice() -> None:
+            await set_within(event, PATIENCE)
+            await asyncio.Event().wait()
+
+        task = asyncio.create_task(wait_twice())
+        await asyncio.sleep(0)
+        event.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task], timeout=PATIENCE)
+        assert task.cancelled()
+
+    run(main())

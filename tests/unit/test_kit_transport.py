@@ -260,3 +260,24 @@ def test_a_peer_that_takes_nothing_is_given_up_and_dialled_anew(
                 (await again)[0].close()
 
     run(main())
+
+
+@pytest.mark.parametrize("turns", range(8))
+def test_it_closes_while_a_peer_is_lost_in_the_middle_of_a_message(turns: int) -> None:
+    async def main() -> None:
+        at = places("a", "b")
+        with socket.create_server(at["b"]) as deaf:
+            deaf.setblocking(False)
+            async with End("tcp", "a", at) as a:
+                first, _ = await asyncio.get_running_loop().sock_accept(deaf)
+                for _ in range(20):
+                    a.transport.send("b", b"x" * 1_000_000)
+                    await asyncio.sleep(0)
+                first.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                first.close()  # which is a reset now
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                async with asyncio.timeout(PATIENCE):
+                    await a.transport.close()
+
+    run(main())

@@ -32,6 +32,7 @@ from apps.tcp_squares.claims import (
 from apps.tcp_squares.core import Bag, BagLimits
 from apps.tcp_squares.server import SquaresServer
 from apps.tcp_squares.wire import LONGEST_LINE, MOST_DIGITS, BadLine, parse, render
+from tests.loopback import run
 
 # The lines
 
@@ -418,7 +419,7 @@ def play(scenario: Callable[[Events, SquaresServer], Awaitable[None]]) -> list[E
         async with asyncio.timeout(20), serving(out) as server:
             await scenario(Events("tcp_squares", "client", "n2", out=out), server)
 
-    asyncio.run(main())
+    run(main())
     return [json.loads(line) for line in out.getvalue().splitlines()]
 
 
@@ -499,7 +500,7 @@ def test_a_request_outlives_its_server() -> None:
                     await worker.do(caller, events, task, 0)
             await asked
 
-    asyncio.run(asyncio.wait_for(main(), 30))
+    run(main())
     history = [json.loads(line) for line in out.getvalue().splitlines()]
     assert len({e["bag"] for e in history if e["event"] == "submitted"}) == 2
     assert counted_once(history).holds
@@ -519,7 +520,7 @@ def test_nobody_there_is_refused_and_not_done_in_time_is_unknown() -> None:
         with pytest.raises(Refused):
             await client.submit(address, events, "r2", ["1"], patience=0.05)
 
-    asyncio.run(asyncio.wait_for(main(), 20))
+    run(main())
     history = [json.loads(line) for line in out.getvalue().splitlines()]
     assert outcomes_are_true(history).detail.endswith("1 refused, 1 unknown")
 
@@ -540,7 +541,7 @@ def test_a_server_of_another_kind_is_recognised() -> None:
             with pytest.raises(Rejected, match="is this the server of tcp_squares"):
                 await worker.take(caller, "w", 0)
 
-    asyncio.run(asyncio.wait_for(main(), 20))
+    run(main())
 
 
 @pytest.mark.parametrize("command", ["client", "submit"])

@@ -135,7 +135,7 @@ def test_status_shows_a_table(here: Address, tmp_path: Path) -> None:
                 await until(client, {"a": (lives, "dead", "dead")})
             return [empty, await watched, await asyncio.to_thread(run, "status", str(here))]
 
-    empty, watched, shown = asyncio.run(asyncio.wait_for(play(), 60))
+    empty, watched, shown = asyncio.run(play())
     assert empty == (0, f"{here} has heard nobody yet\n")
     assert json.loads(watched[1].splitlines()[-1])["value"]["peer"] == "a"
     headings, row = shown[1].splitlines()
