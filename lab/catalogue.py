@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import importlib
 import json
@@ -68,8 +69,11 @@ class Pattern:
 
     @property
     def components(self) -> list[Component]:
-        """Its processes that run as units, in the order of its command line."""
-        return [Component(self.name, name) for name in self.commands.components]
+        """Its processes that run as units, in the order of its command line.
+
+        They are read off its source: to import every pattern with its libraries takes seconds.
+        """
+        return [Component(self.name, name) for name in _registered(self.app / "__main__.py")]
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -93,6 +97,17 @@ class Pattern:
         path = self.role / "vars" / "main.yml"
         variables = yaml.safe_load(path.read_text()) or {} if path.exists() else {}
         return variables.get(f"__{self.name}_{name}")
+
+
+@cache
+def _registered(path: Path) -> list[str]:
+    """Give the names of what a file registers by `@cli.component` (see `apps.kit.cli`)."""
+    return [
+        node.name.replace("_", "-")
+        for node in ast.parse(path.read_bytes(), str(path)).body
+        if isinstance(node, ast.FunctionDef)
+        and "cli.component" in map(ast.unparse, node.decorator_list)
+    ]
 
 
 @cache

@@ -11,15 +11,12 @@ digest of what it is made from, so an unchanged tree builds nothing.
 - The code: a wheel of apps/ alone, whose version carries the digest of its files. What interface
   definitions become is made here and counts by its source (`lab.interfaces`). Tests may have a bug
   planted in it (`lab.plant`).
-- Fingerprints: for each pattern, the digest of all code that its commands import (its own, the
-  kit's, that of patterns it is composed of) and of the locked libraries: what decides about a
-  restart. Claims, checkers and demos are imported by the controller alone.
+- Fingerprints, which decide about restarts (`lab.fingerprints`).
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
 import base64
 import hashlib
 import json
@@ -31,12 +28,12 @@ import sys
 import tarfile
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterable
-from functools import cache
+from collections.abc import Iterable
 from pathlib import Path
 
 from lab import interfaces
 from lab.errors import LabError
+from lab.fingerprints import Imports, code_files, digest, digest_of_files, fingerprints
 from lab.plant import planted
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,85 +41,6 @@ BUILD = ROOT / ".lab" / "build"
 LOCK = ROOT / "requirements-hosts.lock"
 OLDEST_GLIBC, NEWEST_GLIBC = 17, 36
 """Minor versions of glibc 2: what manylinux begins with, and what Debian 12 has."""
-
-
-def digest(parts: Iterable[bytes]) -> str:
-    """Give a short digest of all parts and their boundaries."""
-    whole = hashlib.sha256()
-    for part in parts:
-        whole.update(len(part).to_bytes(8, "big") + part)
-    return whole.hexdigest()[:16]
-
-
-def code_files(top: Path) -> list[Path]:
-    """Give the files below `top` that run or are read on a host, as people wrote them."""
-    made = {"__pycache__", interfaces.GENERATED}
-    return sorted(
-        path
-        for path in top.rglob("*")
-        if path.is_file() and not made.intersection(path.parts) and path.suffix != ".md"
-    )
-
-
-def digest_of_files(top: Path, files: Iterable[Path], *more: bytes) -> str:
-    """Give the digest of the files' contents, and of their names below `top`."""
-    named = ((str(path.relative_to(top)), path) for path in files)
-    parts = (part for name, path in named for part in (name.encode(), path.read_bytes()))
-    return digest((*parts, *more))
-
-
-def imported(path: Path) -> set[str]:
-    """Give the modules of apps/ that a file names, in an import or in a string."""
-    named: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_bytes(), filename=str(path))):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            named |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-        elif isinstance(node, ast.Import):
-            named |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            named.add(node.value)  # what is loaded by its name; most strings name no file
-    return {name for name in named if name.startswith("apps.")}
-
-
-def module_files(name: str, top: Path) -> set[Path]:
-    """Give the files that importing a module reads: its own, and those of the packages above it."""
-    parts = name.split(".")
-    if not all(part.isidentifier() for part in parts):
-        return set()
-    module = top.joinpath(*parts)
-    above = [top.joinpath(*parts[:depth]) for depth in range(1, len(parts) + 1)]
-    files = {module.with_suffix(".py"), *(package / "__init__.py" for package in above)}
-    return {path for path in files if path.is_file() and path.parent.name != interfaces.GENERATED}
-
-
-def needed(path: Path, top: Path) -> set[Path]:
-    """Give the files that a file's imports read."""
-    return {file for name in imported(path) for file in module_files(name, top)}
-
-
-def reached(entry: str, top: Path, needs: Callable[[Path, Path], set[Path]] = needed) -> set[Path]:
-    """Give the files that a module runs, with all that it imports, and the data beside them."""
-    found: set[Path] = set()
-    ahead = module_files(entry, top)
-    while ahead:
-        path = ahead.pop()
-        found.add(path)
-        ahead |= needs(path, top) - found
-    apps = top / "apps"
-    packages = {apps / path.relative_to(apps).parts[0] for path in found if path.parent != apps}
-    data = (file for package in packages for file in code_files(package) if file.suffix != ".py")
-    return found.union(data)
-
-
-def fingerprints(top: Path = ROOT) -> dict[str, str]:
-    """Give each pattern's fingerprint in a tree: of what its commands, so its units, import."""
-    lock = LOCK.read_bytes()
-    names = sorted(path.parent.name for path in top.glob("apps/*/__main__.py"))
-    known = cache(needed)  # what they share is read once
-    return {
-        name: digest_of_files(top, sorted(reached(f"apps.{name}.__main__", top, known)), lock)
-        for name in names
-    }
 
 
 def build_code(top: Path = ROOT) -> tuple[Path, str, bool]:
@@ -261,12 +179,14 @@ def main() -> None:
     parser.add_argument("--machine", required=True, help="the hosts' machine, such as x86_64")
     wanted = parser.parse_args()
     BUILD.mkdir(parents=True, exist_ok=True)
+    imports = Imports(BUILD / "imports.json")
     try:
         with planted(ROOT) as top:
             wheel, version, built_code = build_code(top)
-            restart_by = fingerprints(top)
+            restart_by = fingerprints(top, LOCK.read_bytes(), imports)
         python = ".".join(wanted.python.split(".")[:2])
         wheelhouse, identity, built_wheelhouse = build_wheelhouse(python, wanted.machine)
+        imports.keep()
     except LabError as error:
         sys.exit(str(error))
     print(

@@ -15,7 +15,16 @@ import pytest
 import yaml
 
 from apps.kit.cli import Pattern as Commands
-from lab.catalogue import ROOT, Component, Pattern, pattern_of, patterns, with_relied_on
+from lab.catalogue import (
+    ROOT,
+    Component,
+    Pattern,
+    pattern_of,
+    patterns,
+    select,
+    with_relied_on,
+)
+from lab.errors import LabError
 from lab.hosts.inventory import SUITES, load
 from lab.status import option, placed
 
@@ -121,6 +130,12 @@ def test_whoever_is_deployed_comes_behind_those_it_relies_on() -> None:
 
 
 @every_pattern
+def test_its_components_are_those_of_its_command_line(pattern: Pattern) -> None:
+    names = [component.name for component in pattern.components]
+    assert names == list(pattern.commands.components)
+
+
+@every_pattern
 def test_role_and_components_have_the_same_options(pattern: Pattern) -> None:
     options = component_options(pattern.commands, pattern)
     described = spec(pattern)
@@ -207,3 +222,13 @@ def test_cores_are_pure() -> None:
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 used = (node.value.id, node.attr)
                 assert used[0] != "random" or used[1] == "Random", f"{path}: {'.'.join(used)}"
+
+
+def test_patterns_are_selected_by_name() -> None:
+    assert [p.name for p in select("tcp_echo, lamport-clock")] == ["tcp_echo", "lamport_clock"]
+    assert select(None) == patterns()
+
+
+def test_an_unknown_pattern_is_told_what_was_meant() -> None:
+    with pytest.raises(LabError, match="did you mean 'tcp_echo'"):
+        select("tpc_echo")
