@@ -16,6 +16,9 @@ ON_VMS := tests/vms tests/demos/test_demos.py -k 'not zookeeper'
 # A lab is one worker's, whatever their number (tests/conftest.py); most of a host test is waiting.
 WORKERS := --numprocesses 2 --no-loadscope-reorder
 
+# Bytecode is kept, or each of the many processes that these commands start compiles Ansible anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test check lint format bench box test-vms down lock clean
 
 help: ## Show what can be made

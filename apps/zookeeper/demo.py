@@ -83,19 +83,18 @@ def read_from_one_that_is_cut_off(lab: Lab) -> None:
     """Cut a follower off, with one who reads there: for a while it does not know of it."""
     *others, follower = by_mode(lab)
     lab.say(f"{follower} is cut off from the other servers, and somebody reads there")
-    there = next(
-        s for s in servers_of(lab, SERVER, PORT).split(",") if s.startswith(f"{follower}:")
-    )
+    there = address_of(lab, follower)
 
     def sessions() -> int:
         return len(names_of(ask(lab, "ls", ALIVE, servers=there)))
 
     before = sessions()
-    how = ("--writes", 0, "--for", 4, "--think", 0.02, "--timeout", 1)
+    how = ("--writes", 0, "--for", 100, "--think", 0.02, "--timeout", 1)
     reader = lab.start(lab.hosts(CLIENT)[0], "zookeeper", "load", there, BELOW, *how)
     lab.wait_until(lambda: sessions() > before, "the reader is there")
     with lab.inject(Partition("isolate", (follower, *others))):
-        reader.wait()
+        lab.wait_until(lambda: not mode(lab, follower), f"{follower} knows that it is alone")
+    reader.stop()
 
 
 def start(lab: Lab, *options: object) -> list[Running]:
@@ -144,17 +143,26 @@ def ask(lab: Lab, *words: str, servers: str = "") -> list[Event]:
 def by_mode(lab: Lab) -> list[str]:
     """Give the servers, the leader first, as each one says itself."""
     found: dict[str, str] = {}
-    asking = lab.hosts(CLIENT)[0]
 
     def led() -> bool:
-        for server in servers_of(lab, SERVER, PORT).split(","):
-            host, port = server.split(":")
-            told = lab.shell(asking, f"echo srvr | timeout 3 nc -N {host} {port}").stdout
-            found[host] = told.rpartition("Mode: ")[2].partition("\n")[0]
+        found.update((server, mode(lab, server)) for server in lab.hosts(SERVER))
         return "leader" in found.values()
 
     lab.wait_until(led, "the servers have a leader")
     return sorted(lab.hosts(SERVER), key=lambda host: found[host] != "leader")
+
+
+def mode(lab: Lab, server: str) -> str:
+    """Ask a server by its word `srvr`: leader, follower, or "" while it serves nobody."""
+    host, port = address_of(lab, server).split(":")
+    told = lab.shell(lab.hosts(CLIENT)[0], f"echo srvr | timeout 3 nc -N {host} {port}").stdout
+    return told.rpartition("Mode: ")[2].partition("\n")[0]
+
+
+def address_of(lab: Lab, server: str) -> str:
+    """Give where a server listens to clients."""
+    addresses = servers_of(lab, SERVER, PORT).split(",")
+    return next(address for address in addresses if address.startswith(f"{server}:"))
 
 
 WORKLOAD = Workload(
