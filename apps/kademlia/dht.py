@@ -42,6 +42,9 @@ PATIENCE = 6.0
 """Seconds after which a search goes no further."""
 AT_ONCE = 3
 """Of those that are missing, so many are asked after at once."""
+RESTRAINT = 0.25
+"""Who has been away for so long is asked after when this part of it has passed since the last time:
+a short absence is noticed soon to be over, and a long one costs little."""
 LOOKED_AT = 100
 """Keys of which it is seen at once whether this node should keep them."""
 LONELY = 3600.0
@@ -71,6 +74,19 @@ class Stored:
         }
 
 
+@dataclass(slots=True)
+class Absence:
+    """Somebody who is missing."""
+
+    since: float
+    asked: float
+    """When we last asked after it."""
+
+    def due(self, now: float) -> bool:
+        """Whether it is time to ask again."""
+        return now - self.asked >= RESTRAINT * (now - self.since)
+
+
 class Dht(Server):  # type: ignore[misc]  # the library has no types
     """One node."""
 
@@ -82,6 +98,7 @@ class Dht(Server):  # type: ignore[misc]  # the library has no types
         super().__init__(ksize, alpha, node_id, self.shelf)
         self.events = events
         self._looked = 0
+        self._absent: dict[Address, Absence] = {}
         self._searched: dict[bytes, object] = {}
         """Of keys that others should keep, who those were and what was kept when they were told."""
 
@@ -130,12 +147,18 @@ class Dht(Server):  # type: ignore[misc]  # the library has no types
     async def rejoin(self, wanted: Iterable[Address], rng: random.Random) -> bool:
         """Ask after some of those that are missing; whether any is back.
 
-        Missing are those that are wanted in any case, and contacts that did not answer.
+        Missing are those that are wanted in any case, and contacts that did not answer. The longer
+        one has been away, the more seldom it is asked after.
         """
         here = {Address(node.ip, node.port) for node in self.contacts}
         lapsed = {Address(node.ip, node.port) for node in self.protocol.lapsed}
         missing = sorted(({*wanted, *lapsed} - here) - {self.address})
-        asked = rng.sample(missing, min(AT_ONCE, len(missing)))
+        now = self.protocol.now()
+        self._absent = {one: self._absent.get(one) or Absence(now, now) for one in missing}
+        due = [one for one, absence in self._absent.items() if absence.due(now)]
+        asked = rng.sample(due, min(AT_ONCE, len(due)))
+        for one in asked:
+            self._absent[one].asked = now
         return any(await asyncio.gather(*map(self._meet, asked)))
 
     async def refresh(self, age: float) -> None:

@@ -156,7 +156,7 @@ def mode(lab: Lab, server: str) -> str:
     """Ask a server by its word `srvr`: leader, follower, or "" while it serves nobody."""
     host, port = address_of(lab, server).split(":")
     told = lab.shell(lab.hosts(CLIENT)[0], f"echo srvr | timeout 3 nc -N {host} {port}").stdout
-    return told.rpartition("Mode: ")[2].partition("\n")[0]
+    return told.partition("Mode: ")[2].partition("\n")[0]
 
 
 def address_of(lab: Lab, server: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import itertools
 import pickle
 import random
 from pathlib import Path
@@ -22,7 +23,7 @@ from kademlia.utils import digest
 
 from apps.kademlia.calls import ATTEMPTS
 from apps.kademlia.core import PLAIN, Entry
-from apps.kademlia.dht import Dht, key_of
+from apps.kademlia.dht import Absence, Dht, key_of
 from tests.kademlia_loopback import (
     HOME,
     get,
@@ -151,6 +152,19 @@ def test_who_only_was_silent_is_not_handed_all_again() -> None:
             assert peer.asked == ["keep", "ping", "ping"]
 
     run(main())
+
+
+@pytest.mark.parametrize("pause", [0.5, 0.05])
+def test_the_longer_one_is_away_the_more_seldom_it_is_asked_after(pause: float) -> None:
+    absence, asked = Absence(0.0, 0.0), []
+    for turn in range(int(3600 / pause)):
+        if absence.due(now := turn * pause):
+            asked.append(now)
+            absence.asked = now
+    # It is missed for a third of its absence at most, once it is back.
+    gaps = [later - before for before, later in itertools.pairwise(asked)]
+    assert all(gap <= before / 3 + 1.01 * pause for before, gap in zip(asked, gaps, strict=False))
+    assert len(asked) < 50
 
 
 # One answer that is lost; a claimed id
