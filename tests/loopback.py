@@ -12,6 +12,7 @@ import os
 import random
 import socket
 import ssl
+import struct
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
@@ -101,9 +102,13 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 def reset(writer: asyncio.StreamWriter) -> None:
     """End a connection with a reset, as a peer does that crashed."""
-    sock = writer.get_extra_info("socket")
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    end_by_reset(writer.get_extra_info("socket"))
     writer.transport.abort()
+
+
+def end_by_reset(sock: socket.socket) -> None:
+    """Have a socket's end be a reset, when it is closed."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def certified(directory: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:

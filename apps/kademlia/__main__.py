@@ -57,7 +57,7 @@ SECONDS = click.FloatRange(0.01)
     "--rejoin",
     type=SECONDS,
     default=Habits.rejoin,
-    help="Seconds between two questions after nodes that are missing.",
+    help="Seconds between two questions after nodes that are missing; more for one long away.",
 )
 def node(
     events: Events,

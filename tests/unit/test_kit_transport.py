@@ -13,7 +13,7 @@ from apps.kit import transport as kit
 from apps.kit.address import Address
 from apps.kit.framing import LengthPrefixed
 from apps.kit.transport import Peers, TcpTransport, Transport, UdpTransport
-from tests.loopback import PATIENCE, Record, free_port, reset, run, until
+from tests.loopback import PATIENCE, Record, end_by_reset, free_port, reset, run, until
 
 FRAMING = LengthPrefixed()
 
@@ -273,8 +273,8 @@ def test_it_closes_while_a_peer_is_lost_in_the_middle_of_a_message(turns: int) -
                 for _ in range(20):
                     a.transport.send("b", b"x" * 1_000_000)
                     await asyncio.sleep(0)
-                first.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-                first.close()  # which is a reset now
+                end_by_reset(first)
+                first.close()
                 for _ in range(turns):
                     await asyncio.sleep(0)
                 async with asyncio.timeout(PATIENCE):

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import io
-import socket
-import struct
 
 import pytest
 
-from apps.kit.address import Address
 from apps.kit.events import Events
 from apps.kit.tcp import Answer, FramedServer
-
-LOOPBACK = Address("127.0.0.1", 0)
+from tests.loopback import LOOPBACK, reset
 
 
 @pytest.mark.parametrize("how", ["half-close", "reset", "garbage"])
@@ -41,9 +37,7 @@ def test_the_owner_is_told_when_a_connection_is_gone(how: str) -> None:
             writer.write(b"hello\n")
             assert await reader.readline() == b"hello\n"
             if how == "reset":
-                sock = writer.get_extra_info("socket")
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                writer.close()
+                reset(writer)
             elif how == "garbage":
                 writer.write(b"x" * 100_000)
             else:
